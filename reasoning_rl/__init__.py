@@ -1,0 +1,1 @@
+"""Search over thoughts, label them, learn from them, in JAX."""
