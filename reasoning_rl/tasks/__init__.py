@@ -1,0 +1,1 @@
+"""Problems, how they are verified, and exact oracles to measure with."""

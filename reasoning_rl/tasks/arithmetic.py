@@ -1,0 +1,331 @@
+r"""Chains of dependent computations with distractors, modulo a number.
+
+  prompt       b=34 e=57 c=08 a=b+e f=e-c d=c-a?a d
+  thoughts     a=34+57=91 | d=08-91=17 | =91 17
+
+(a newline ends the prompt and each thought.) The letters are shuffled, the
+definitions stand in an order in which they can be computed, and those that the
+chain does not need are distractors. Asked for are the chain's last result and
+`asked` - 1 earlier ones, evenly spaced.
+
+The final answer alone does not show whether it is right, and a wrong chain must
+not hit it by luck. So each needed computation uses the result before it, and
+its other operand is such that every earlier error reaches every later result
+times a unit of the modulus: one error always changes the answer, and a second
+one undoes it only if it has exactly one of modulus - 1 sizes and no asked
+result lies between the two. (Errors in a single digit have few sizes, which is
+why two results are asked for by default.) For an even modulus this leaves only
+the constants as other operands, since a sum of two odd effects is even; a prime
+one also lets earlier results return. "*" multiplies by constants coprime with
+the modulus only, for the same reason. No other variable has an asked value.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import math
+import re
+import string
+from collections.abc import Callable, Sequence
+from typing import ClassVar
+
+from reasoning_rl.tasks import answer_check, base
+
+# Thoughts a solution may spend on true but needless computations.
+_SLACK = 1
+
+
+@dataclasses.dataclass(frozen=True)
+class Arithmetic:
+  """The arithmetic task at one difficulty.
+
+  The facts of a problem are ((name, value), ...) of all variables, the
+  definitions ((name, left, operator, right), ...) in prompt order, and the
+  names of the needed ones in order.
+
+  Attributes:
+    seed: Seed of the problems; not of the splits, see `base`.
+    modulus: All values are in [0, modulus), written with leading zeros.
+    chain_length: Computations that the asked variable needs.
+    distractors: Definitions that it does not need.
+    operators: Any of "+-*", without repetition.
+    bases: Constants that the prompt states.
+    asked: Results of the chain that the answer consists of.
+  """
+
+  seed: int = 0
+  modulus: int = 100
+  chain_length: int = 4
+  distractors: int = 2
+  operators: str = "+-"
+  bases: int = 3
+  asked: int = 2
+
+  name: ClassVar[str] = "arithmetic"
+  version: ClassVar[str] = "arithmetic-1"
+
+  def __post_init__(self):
+    """Raises on a difficulty that has no problems."""
+    base.check_at_least(
+      seed=(self.seed, 0),
+      modulus=(self.modulus, 2),
+      chain_length=(self.chain_length, 1),
+      distractors=(self.distractors, 0),
+      bases=(self.bases, 2),
+      asked=(self.asked, 1),
+    )
+    if self.asked > self.chain_length:
+      raise base.TaskError(
+        f"asked is {self.asked}: lower it to chain_length, "
+        f"{self.chain_length}, or less"
+      )
+    operators = set(self.operators)
+    if not operators or operators - set("+-*"):
+      raise base.TaskError(
+        f"operators is {self.operators!r}: use one or more of '+-*'"
+      )
+    if len(operators) < len(self.operators):
+      raise base.TaskError(
+        f"operators is {self.operators!r}: name each operator once"
+      )
+    if self._variables > len(string.ascii_lowercase):
+      raise base.TaskError(
+        f"bases + chain_length + distractors is {self._variables}: lower them "
+        "to 26 in all, one letter each"
+      )
+
+  @property
+  def _variables(self) -> int:
+    return self.bases + self.chain_length + self.distractors
+
+  @property
+  def _width(self) -> int:
+    return len(str(self.modulus - 1))
+
+  @property
+  def alphabet(self) -> str:
+    """Every character that the task's texts can contain, sorted."""
+    letters = string.ascii_lowercase[: self._variables]
+    return "".join(sorted(letters + string.digits + self.operators + "=? \n"))
+
+  @property
+  def max_prompt_chars(self) -> int:
+    """No prompt is longer; all have this length."""
+    definitions = self.chain_length + self.distractors
+    constants = self.bases * (3 + self._width)
+    return constants + definitions * 6 + 2 * self.asked
+
+  @property
+  def max_thoughts(self) -> int:
+    """Thoughts a completion may hold: a solution's, and one to spare."""
+    return self.chain_length + 1 + _SLACK
+
+  @property
+  def max_thought_chars(self) -> int:
+    """No well-formed thought is longer, its newline included."""
+    answer = self.asked * (self._width + 1) + 1
+    return max(3 * self._width + 5, answer)
+
+  def problem(self, split: str, index: int) -> base.Problem:
+    """Returns problem `index` (unlimited, from 0) of a split."""
+    (values, definitions, needed), rng = base.draw(
+      self.seed,
+      split,
+      index,
+      self._propose,
+      "raise modulus, bases or chain_length, or add to operators",
+    )
+    letters = rng.shuffled(string.ascii_lowercase[: self._variables])
+    named = tuple(
+      (letters[self.bases + i], letters[left], operator, letters[right])
+      for i, (left, operator, right) in enumerate(definitions)
+    )
+    constants = [
+      f"{letter}={self._text(value)}"
+      for letter, value in zip(letters, values[: self.bases], strict=False)
+    ]
+    computed = [f"{name}={''.join(rest)}" for name, *rest in named]
+    asked = self._asked(needed)
+    question = " ".join(letters[i] for i in asked)
+    return base.Problem(
+      id=index,
+      split=split,
+      prompt=f"{' '.join(constants + computed)}?{question}\n",
+      answer=" ".join(self._text(values[i]) for i in asked),
+      facts=(
+        tuple(zip(letters, values, strict=True)),
+        named,
+        tuple(letters[i] for i in needed),
+      ),
+    )
+
+  def demonstration(self, problem: base.Problem) -> tuple[str, ...]:
+    """Returns the needed computations in order, then the answer."""
+    statements = self._statements(problem)
+    needed = problem.facts[2]
+    return (*(statements[name] for name in needed), f"={problem.answer}\n")
+
+  def extract_answer(self, completion: str) -> str | None:
+    """Returns the final answer, None unless every thought is well-formed."""
+    pattern = _completion_pattern(self._width, self.asked)
+    match = pattern.fullmatch(completion)
+    if not match or any(int(n) >= self.modulus for n in match[1].split(" ")):
+      return None
+    return match[1]
+
+  def verify(self, problem: base.Problem, completion: str) -> bool:
+    """Returns whether the final answer is right.
+
+    The thoughts before it must be well-formed but decide nothing: this is the
+    final-answer checker that training is allowed to see.
+    """
+    return self.extract_answer(completion) == problem.answer
+
+  def thought_correct(
+    self, problem: base.Problem, thoughts: Sequence[str]
+  ) -> list[bool]:
+    """Returns for each thought whether it states a truth about the problem.
+
+    That is: the answer, or a definition with the true values of its operands,
+    in the definition's order, and of its result. So a thought that builds on
+    an earlier error is wrong too, a distractor's true computation is right, and
+    nothing is right after the answer thought.
+    """
+    true = {*self._statements(problem).values(), f"={problem.answer}\n"}
+    correct, answered = [], False
+    for thought in thoughts:
+      correct.append(thought in true and not answered)
+      answered = answered or thought.startswith("=")
+    return correct
+
+  def reachable(self, problem: base.Problem, thoughts: Sequence[str]) -> bool:
+    """Returns whether a right solution, fully computed, can begin like this.
+
+    All thoughts must be right, and after needless ones enough must be left of
+    `max_thoughts` for the missing computations and the answer.
+    """
+    if not all(self.thought_correct(problem, thoughts)):
+      return False
+    missing = set(self.demonstration(problem)) - set(thoughts)
+    if f"={problem.answer}\n" not in missing:
+      return len(thoughts) <= self.max_thoughts
+    return len(thoughts) + len(missing) <= self.max_thoughts
+
+  def first_error(
+    self, problem: base.Problem, thoughts: Sequence[str]
+  ) -> int | None:
+    """Returns the first thought after which `reachable` is False."""
+    return base.first_unreachable(self.reachable, problem, thoughts)
+
+  def make_answer_check(
+    self, encode: Callable[[str], list[int]], end_id: int
+  ) -> base.AnswerCheck:
+    """Returns the on-device verifier; see `answer_check.make`."""
+    texts = [self._text(value) for value in range(self.modulus)]
+    samples = [" ".join([text] * self.asked) for text in texts]
+    return answer_check.make(encode, end_id, samples)
+
+  def _asked(self, chain: Sequence[int]) -> list[int]:
+    """Returns `asked` of the chain's results, evenly spaced up to the last."""
+    count = len(chain)
+    return [
+      chain[(place * count - 1) // self.asked]
+      for place in range(1, self.asked + 1)
+    ]
+
+  def _text(self, value: int) -> str:
+    return str(value).zfill(self._width)
+
+  def _statements(self, problem: base.Problem) -> dict[str, str]:
+    """Returns the true computation of every defined variable."""
+    variables, definitions, _ = problem.facts
+    text = {name: self._text(value) for name, value in variables}
+    return {
+      name: f"{name}={text[left]}{operator}{text[right]}={text[name]}\n"
+      for name, left, operator, right in definitions
+    }
+
+  def _propose(self, rng: base.Draws):
+    """Draws values, definitions and needed variables, as indices."""
+    values = [rng.below(self.modulus) for _ in range(self.bases)]
+    definitions: list[tuple[int, str, int]] = []
+    chain: list[int] = []
+    effects: list[list[int]] = []
+    flags = [True] * self.chain_length + [False] * self.distractors
+    for is_needed in rng.shuffled(flags):
+      if is_needed and chain:
+        definition = self._propose_link(rng, values, chain, effects)
+        if definition is None:
+          return None
+      else:  # Any two earlier values; for the first link, two constants.
+        left, right = _two_below(rng, self.bases if is_needed else len(values))
+        definition = (left, rng.choice(self.operators), right)
+      if is_needed:
+        effects = effects or [[1]]
+        chain.append(len(values))
+      left, operator, right = definition
+      definitions.append(definition)
+      values.append(
+        _compute(values[left], operator, values[right], self.modulus)
+      )
+    if any(values.count(values[i]) > 1 for i in self._asked(chain)):
+      return None  # Copying another value must not hit the answer.
+    content = (tuple(values), tuple(definitions), tuple(chain))
+    # Letters are given later: renamed problems are the same problem.
+    return repr(content), content
+
+  def _propose_link(
+    self,
+    rng: base.Draws,
+    values: list[int],
+    chain: list[int],
+    effects: list[list[int]],
+  ) -> tuple[int, str, int] | None:
+    """Draws a computation through which every earlier error survives.
+
+    `effects[k][i]` says by how much result k of the chain changes per unit of
+    error in result i; the row of the new result is appended to it.
+    """
+    operator = rng.choice(self.operators)
+    for other in rng.shuffled([*range(self.bases), *chain[:-1]]):
+      definition = (chain[-1], operator, other)
+      if rng.below(2):
+        definition = definition[::-1]
+      of_previous, of_other = 1, 1
+      if operator == "-":
+        of_previous, of_other = (1, -1) if definition[2] == other else (-1, 1)
+      elif operator == "*":
+        if other in chain:
+          continue  # A product of two errors is not linear in either.
+        of_previous = values[other]
+      row = [of_previous * effect for effect in effects[-1]]
+      if other in chain:
+        for i, effect in enumerate(effects[chain.index(other)]):
+          row[i] += of_other * effect
+      if all(math.gcd(effect, self.modulus) == 1 for effect in row):
+        effects.append([*row, 1])
+        return definition
+    return None
+
+
+def _two_below(rng: base.Draws, size: int) -> tuple[int, int]:
+  """Returns two different integers in [0, size)."""
+  left, right = rng.below(size), rng.below(size - 1)
+  return left, right + (right >= left)
+
+
+def _compute(left: int, operator: str, right: int, modulus: int) -> int:
+  if operator == "+":
+    return (left + right) % modulus
+  if operator == "-":
+    return (left - right) % modulus
+  return left * right % modulus
+
+
+@functools.lru_cache
+def _completion_pattern(width: int, asked: int) -> re.Pattern[str]:
+  number = f"[0-9]{{{width}}}"
+  computation = rf"[a-z]={number}[-+*]{number}={number}\n"
+  answer = rf"=({number}(?: {number}){{{asked - 1}}})\n"
+  return re.compile(f"(?:{computation})*{answer}")

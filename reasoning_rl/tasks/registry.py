@@ -1,0 +1,33 @@
+"""The tasks by name."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+from collections.abc import Iterable
+from typing import Any
+
+from reasoning_rl.tasks import arithmetic, base, countdown
+
+TASKS = {
+  task.name: task for task in (arithmetic.Arithmetic, countdown.Countdown)
+}
+
+
+def make(name: str, **options: Any) -> base.Task:
+  """Returns the task of that name; `options` are its dataclass fields."""
+  if name not in TASKS:
+    raise base.TaskError(_unknown("task", name, TASKS))
+  fields = [field.name for field in dataclasses.fields(TASKS[name])]
+  for option in options:
+    if option not in fields:
+      raise base.TaskError(_unknown(f"{name} option", option, fields))
+  return TASKS[name](**options)
+
+
+def _unknown(kind: str, word: str, known: Iterable[str]) -> str:
+  nearest = difflib.get_close_matches(word, known, n=1, cutoff=0.0)[0]
+  return (
+    f"unknown {kind} {word!r}: did you mean {nearest!r}? "
+    f"There are {', '.join(sorted(known))}"
+  )
