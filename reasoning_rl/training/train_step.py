@@ -1,0 +1,328 @@
+"""One update for every learner: jitted, sharded, and safe against NaN.
+
+A learner is `loss_fn(params, batch, rng) -> (loss, metrics)`. If its loss, a
+gradient or an updated parameter is not finite, the step returns the state as
+it was, with the first bad tensor's index among the metrics; `check_finite`
+turns that index into an error that names the tensor. What has been learnt up
+to then is intact and can be saved.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jaxtyping import Array, Float, Int, PyTree
+
+from reasoning_rl.training import optimizer as optimizer_lib
+from reasoning_rl.training import sharding as sharding_lib
+
+Metrics = dict[str, Any]
+LossFn = Callable[[PyTree, PyTree, Any], tuple[Any, Metrics]]
+StepFn = Callable[[Any, PyTree, Any], tuple[Any, Metrics]]
+
+# Metric: index of the step's first tensor that is not finite, -1 if none.
+NONFINITE = "nonfinite"
+
+
+class NonFiniteError(FloatingPointError):
+  """A loss, a gradient or a parameter became infinite or NaN."""
+
+
+@flax.struct.dataclass
+class TrainState:
+  """All that an update changes, hence all that a checkpoint holds.
+
+  Attributes:
+    params: The model's parameters.
+    opt_state: The optimizer's state.
+    step: Updates made so far; the random numbers of a step follow from it.
+  """
+
+  params: PyTree
+  opt_state: PyTree
+  step: Int[Array, ""]
+
+
+def abstract_state(
+  params: PyTree,
+  optimizer: optax.GradientTransformation,
+  mesh: sharding_lib.AnyMesh,
+  rules: sharding_lib.Rules = sharding_lib.DEFAULT_RULES,
+) -> TrainState:
+  """Returns the shape, dtype and sharding of each leaf of a `TrainState`.
+
+  Args:
+    params: Parameters, or their shapes.
+    optimizer: The optimizer of the state.
+    mesh: Where the state is to live.
+    rules: How parameters are split over `mesh`.
+  """
+  shapes = jax.eval_shape(lambda tree: tree, params)
+  shardings = sharding_lib.param_shardings(shapes, rules, mesh)
+  state = TrainState(
+    params=shapes,
+    opt_state=jax.eval_shape(optimizer.init, shapes),
+    step=jax.ShapeDtypeStruct((), jnp.int32),
+  )
+  state_shardings = TrainState(
+    params=shardings,
+    opt_state=sharding_lib.optimizer_shardings(
+      optimizer, shapes, shardings, mesh
+    ),
+    step=sharding_lib.replicated(mesh),
+  )
+  return jax.tree.map(
+    lambda leaf, sharding: jax.ShapeDtypeStruct(
+      leaf.shape, leaf.dtype, sharding=sharding
+    ),
+    state,
+    state_shardings,
+  )
+
+
+def shardings_of(tree: PyTree) -> PyTree[NamedSharding]:
+  """Returns the sharding of every leaf of a state, real or abstract."""
+  return jax.tree.map(lambda leaf: leaf.sharding, tree)
+
+
+def init_state(
+  params: PyTree,
+  optimizer: optax.GradientTransformation,
+  mesh: Mesh,
+  rules: sharding_lib.Rules = sharding_lib.DEFAULT_RULES,
+) -> TrainState:
+  """Returns the state before the first update, sharded over `mesh`.
+
+  `params` are copied: the train step gives the state's buffers back to the
+  device, and the caller's own must outlive that.
+  """
+  shardings = shardings_of(abstract_state(params, optimizer, mesh, rules))
+
+  def build(params):
+    # With the dtype named, a weak type (of `jnp.ones(2) * 3`, say) is dropped:
+    # it would be lost in the first update and the step compiled a second time.
+    params = jax.tree.map(lambda x: jnp.array(x, x.dtype), params)
+    return TrainState(
+      params=params,
+      opt_state=optimizer.init(params),
+      step=jnp.zeros((), jnp.int32),
+    )
+
+  params = jax.device_put(params, shardings.params)
+  return jax.jit(build, out_shardings=shardings)(params)
+
+
+def make_train_step(
+  loss_fn: LossFn,
+  optimizer: optax.GradientTransformation,
+  state_shardings: TrainState,
+  batch_sharding: NamedSharding,
+  *,
+  schedule: optax.Schedule | None = None,
+  trainable: optimizer_lib.Trainable | None = None,
+) -> StepFn:
+  """Returns the jitted `(state, batch, rng) -> (state, metrics)`.
+
+  Metrics are those of `loss_fn` and `loss`, `grad_norm` (before clipping),
+  `param_norm` (after the update), `update_norm`, `nonfinite`, and
+  `learning_rate` where `schedule` is given.
+
+  Args:
+    loss_fn: `(params, batch, rng) -> (loss, scalar metrics)`.
+    optimizer: The optimizer that `state_shardings` was made for.
+    state_shardings: From `shardings_of`. The state passed in is donated.
+    batch_sharding: Of every leaf of the batch.
+    schedule: The optimizer's learning rate, to be logged.
+    trainable: What `make_optimizer` was given; spares the backward pass of
+      frozen parameters.
+
+  Returns:
+    The step. Its `rng` is the run's, the same at every call: the step folds
+    its own number in, so that a resumed run draws what it would have drawn.
+  """
+  update = _make_update(loss_fn, optimizer, schedule, trainable)
+  replicated = sharding_lib.replicated(batch_sharding.mesh)
+  return jax.jit(
+    update,
+    # The state keeps its place; each row of the batch lies on one shard; the
+    # random key is on every device.
+    in_shardings=(state_shardings, batch_sharding, replicated),
+    # Metrics are replicated, so that every process can read them.
+    out_shardings=(state_shardings, replicated),
+    donate_argnums=0,
+  )
+
+
+def make_multi_step(
+  loss_fn: LossFn,
+  optimizer: optax.GradientTransformation,
+  state_shardings: TrainState,
+  batch_sharding: NamedSharding,
+  *,
+  schedule: optax.Schedule | None = None,
+  trainable: optimizer_lib.Trainable | None = None,
+) -> StepFn:
+  """Returns a step over stacked batches: the same updates in one dispatch.
+
+  Every leaf of the batches has a new axis 0, the updates of the dispatch, and
+  so have the metrics. Scratch memory then stays mapped from one update to the
+  next: a 0.13 M parameter decoder at batch 64 x 100 took 0.6 of the time that
+  single steps took on one CPU core.
+  """
+  update = _make_update(loss_fn, optimizer, schedule, trainable)
+  mesh = batch_sharding.mesh
+  stacked = NamedSharding(mesh, PartitionSpec(None, *batch_sharding.spec))
+  replicated = sharding_lib.replicated(mesh)
+
+  def multi_step(state, batches, rng):
+    return jax.lax.scan(
+      lambda state, batch: update(state, batch, rng), state, batches
+    )
+
+  return jax.jit(
+    multi_step,
+    in_shardings=(state_shardings, stacked, replicated),
+    out_shardings=(state_shardings, replicated),
+    donate_argnums=0,
+  )
+
+
+def _make_update(loss_fn, optimizer, schedule, trainable) -> StepFn:
+  """Returns the update of `make_train_step`, not yet jitted."""
+
+  def loss_of(params, batch, rng):
+    if trainable is not None:
+      params = optimizer_lib.stop_frozen_gradients(params, trainable)
+    return loss_fn(params, batch, rng)
+
+  def update(state, batch, rng):
+    rng = jax.random.fold_in(rng, state.step)
+    (loss, extra), grads = jax.value_and_grad(loss_of, has_aux=True)(
+      state.params, batch, rng
+    )
+    updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
+    params = optax.apply_updates(state.params, updates)
+    grad_norm = optax.tree_utils.tree_norm(grads)
+    nonfinite = _first_nonfinite(loss, grads, grad_norm, params)
+    new_state = TrainState(params, opt_state, state.step + 1)
+    new_state = jax.tree.map(
+      lambda new, old: jnp.where(nonfinite < 0, new, old), new_state, state
+    )
+    metrics = {
+      "loss": loss,
+      "grad_norm": grad_norm,
+      "param_norm": optax.tree_utils.tree_norm(new_state.params),
+      "update_norm": optax.tree_utils.tree_norm(updates),
+      NONFINITE: nonfinite,
+    }
+    if schedule is not None:
+      metrics["learning_rate"] = schedule(state.step)
+    if clash := sorted(metrics.keys() & extra.keys()):
+      raise ValueError(
+        f"The loss returns metrics named {clash}, which the train step itself"
+        " reports: rename them."
+      )
+    return new_state, metrics | extra
+
+  return update
+
+
+def _first_nonfinite(
+  loss: Float[Array, ""],
+  grads: PyTree,
+  grad_norm: Float[Array, ""],
+  params: PyTree,
+) -> Int[Array, ""]:
+  """Returns the index into `_tensor_names` of the first bad tensor, or -1."""
+  tensors = [*jax.tree.leaves(grads), loss, grad_norm, *jax.tree.leaves(params)]
+  bad = jnp.stack([~jnp.all(jnp.isfinite(tensor)) for tensor in tensors])
+  return jnp.where(jnp.any(bad), jnp.argmax(bad), -1).astype(jnp.int32)
+
+
+def _tensor_names(params: PyTree) -> list[str]:
+  """Returns what `_first_nonfinite` indexes, in words."""
+  names = [f'"{name}"' for name in sharding_lib.leaf_names(params)]
+  return [
+    *(f"the gradient of {name}" for name in names),
+    "the loss",
+    "the global norm of the gradients",
+    *(f"the updated value of {name}" for name in names),
+  ]
+
+
+def check_finite(metrics: Metrics, state: TrainState) -> None:
+  """Raises NonFiniteError if a step met a tensor that is not finite.
+
+  Args:
+    metrics: Of one step, or of a dispatch of several.
+    state: The state after it (or after a later step), which is still good.
+  """
+  flags = np.ravel(jax.device_get(metrics[NONFINITE]))
+  if np.all(flags < 0):
+    return
+  name = _tensor_names(state.params)[int(flags[flags >= 0][0])]
+  # A parameter that was bad all along is the cause, and spoils the gradients.
+  for path, leaf in jax.tree.leaves_with_path(state.params):
+    if not bool(jnp.all(jnp.isfinite(leaf))):
+      name = f'the parameter "{sharding_lib.path_name(path)}"'
+      break
+  raise NonFiniteError(
+    f"Training stopped after step {int(state.step)}: {name} is not finite, and"
+    " the update was not made; lower the learning rate or look at the batch."
+  )
+
+
+def to_host(metrics: Metrics) -> list[dict[str, float]]:
+  """Returns each step's metrics as numbers, without the `nonfinite` index."""
+  values = {
+    name: np.atleast_1d(value)
+    for name, value in jax.device_get(metrics).items()
+  }
+  values.pop(NONFINITE)
+  steps = len(values["loss"])
+  return [
+    {name: float(value[i]) for name, value in values.items()}
+    for i in range(steps)
+  ]
+
+
+class MetricsOneStepLate:
+  """Reads a dispatch's metrics after the next one has been sent off.
+
+  Reading at once would make the device wait for the host at every step.
+  """
+
+  def __init__(self):
+    """Starts with nothing to read."""
+    self._waiting: tuple[int, Metrics] | None = None
+
+  def push(
+    self, step: int, metrics: Metrics, state: TrainState
+  ) -> list[tuple[int, dict[str, float]]]:
+    """Takes new metrics and returns the steps and values of those before.
+
+    Args:
+      step: Steps made once this dispatch is done.
+      metrics: What the dispatch returned.
+      state: The state it returned, for `check_finite`.
+    """
+    ready = self.flush(state)
+    self._waiting = (step, metrics)
+    return ready
+
+  def flush(self, state: TrainState) -> list[tuple[int, dict[str, float]]]:
+    """Returns what still waits; call it after the last step."""
+    if self._waiting is None:
+      return []
+    step, metrics = self._waiting
+    self._waiting = None
+    check_finite(metrics, state)
+    rows = to_host(metrics)
+    return [(step - len(rows) + 1 + i, row) for i, row in enumerate(rows)]
