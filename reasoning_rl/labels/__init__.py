@@ -1,0 +1,1 @@
+"""Rollouts or a search tree in, one label per thought out."""

@@ -1,0 +1,1 @@
+"""How a process reward model learns, and how its scores are combined."""

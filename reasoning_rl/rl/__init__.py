@@ -1,0 +1,1 @@
+"""Policy learning: rewards to credit, credit to advantages, to a loss."""
