@@ -1,0 +1,1 @@
+"""Host loops: the only place where tasks, models, search and learning meet."""
