@@ -1,0 +1,212 @@
+"""The decoding loop: rows that continue from what came before them.
+
+Rollouts, thoughts and continuations of a stored prefix are all this one loop;
+they differ in the context the rows start from and in the tokens that stop them.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int, Key
+
+from reasoning_rl import masking
+from reasoning_rl.decoding import sampling
+from reasoning_rl.models import attention as attention_lib
+from reasoning_rl.models import network as network_lib
+
+
+@flax.struct.dataclass
+class Context:
+  """What `R` rows continue from.
+
+  Attributes:
+    segments: Keys and values of all that came before.
+    hidden: Trunk output at the last token before.
+    position: Position of the next token.
+  """
+
+  segments: tuple[attention_lib.Segment, ...]
+  hidden: Float[Array, "R D"]
+  position: Int[Array, " R"]
+
+
+@flax.struct.dataclass
+class Decoded:
+  """What the rows said.
+
+  Attributes:
+    tokens: Token ids, 0 after a row's end.
+    length: Real tokens, the stop token included.
+    stopped_mask: True where a stop token ended the row, False where a limit
+      did.
+    policy_logprobs: Of each token under the policy.
+    behavior_logprobs: Of each token under the distribution sampled.
+    hidden: Trunk output at the row's last token.
+    keys_values: Keys and values of the row's tokens, real or not.
+  """
+
+  tokens: Int[Array, "R C"]
+  length: Int[Array, " R"]
+  stopped_mask: Bool[Array, " R"]
+  policy_logprobs: Float[Array, "R C"]
+  behavior_logprobs: Float[Array, "R C"]
+  hidden: Float[Array, "R D"]
+  keys_values: attention_lib.KeysValues
+
+
+class _Carry(NamedTuple):
+  index: Array
+  active: Array
+  thought_length: Array
+  out: Decoded
+
+
+def prefill(
+  network: network_lib.Network,
+  params: network_lib.Params,
+  prompt: Int[Array, "B Lp"],
+  prompt_length: Int[Array, " B"],
+) -> tuple[attention_lib.KeysValues, Float[Array, "B D"]]:
+  """Reads the prompts once; returns their keys and values, and last hidden."""
+  hidden, keys_values = network.apply(params, prompt)
+  rows = jnp.arange(prompt.shape[0])
+  return keys_values, hidden[rows, prompt_length - 1]
+
+
+def prompt_segment(
+  keys_values: attention_lib.KeysValues, prompt_length: Int[Array, " B"]
+) -> attention_lib.Segment:
+  """Returns the prompts as a segment that each problem's rows share."""
+  size = keys_values.k[0].shape[2]
+  mask = masking.length_mask(prompt_length, size)
+  return attention_lib.Segment(keys_values, mask[:, None, None])
+
+
+def decode(
+  network: network_lib.Network,
+  params: network_lib.Params,
+  rngs: Key[Array, " R"],
+  context: Context,
+  row_mask: Bool[Array, " R"],
+  config: sampling.SamplingConfig,
+  *,
+  max_tokens: int,
+  stop_ids: tuple[int, ...],
+  thought_end_id: int | None = None,
+  max_thought_tokens: int | None = None,
+) -> Decoded:
+  """Samples each row until a stop token or a limit.
+
+  Args:
+    network: The policy.
+    params: Its parameters.
+    rngs: A key per row; a token's key is folded from it by its index, so a
+      row's tokens do not depend on its neighbours. Consumed.
+    context: What the rows continue from.
+    row_mask: False rows say nothing.
+    config: How a token is chosen.
+    max_tokens: Most tokens per row, `C`.
+    stop_ids: Tokens that end a row and belong to it.
+    thought_end_id: Token that ends a thought, for `max_thought_tokens`.
+    max_thought_tokens: Most tokens in a thought; a longer one ends its row.
+
+  Returns:
+    The tokens and what belongs to them. The loop ends with its last row.
+  """
+
+  def cond(carry):
+    return (carry.index < max_tokens) & jnp.any(carry.active)
+
+  def body(carry):
+    index, active, out = carry.index, carry.active, carry.out
+    logits = network.logits(params, out.hidden)
+    keys = jax.vmap(jax.random.fold_in, (0, None))(rngs, index)
+    token, behavior, policy = sampling.sample(keys, logits, config)
+    own_mask = (jnp.arange(max_tokens) < index)[None, None, None]
+    own_mask = jnp.broadcast_to(own_mask, (len(token), 1, 1, max_tokens))
+    own = attention_lib.Segment(out.keys_values, own_mask)
+    hidden, keys_values = network.apply(
+      params,
+      token[:, None],
+      (context.position + index)[:, None],
+      (*context.segments, own),
+    )
+    stopped = jnp.isin(token, jnp.asarray(stop_ids)) & active
+    thought_length = carry.thought_length + 1
+    still = active & ~stopped
+    if max_thought_tokens is not None:
+      thought_length = jnp.where(token == thought_end_id, 0, thought_length)
+      still &= thought_length < max_thought_tokens
+    said = (token, stopped, policy, behavior, hidden, keys_values)
+    out = _append(out, index, active, *said)
+    return _Carry(index + 1, still, thought_length, out)
+
+  start = _Carry(
+    index=jnp.asarray(0, jnp.int32),
+    active=row_mask,
+    thought_length=jnp.zeros(row_mask.shape, jnp.int32),
+    out=_nothing_said(network, context, max_tokens),
+  )
+  return jax.lax.while_loop(cond, body, start).out
+
+
+def _nothing_said(network, context, max_tokens) -> Decoded:
+  """Returns the loop's buffers before the first token."""
+  config = network.config
+  rows = context.hidden.shape[0]
+  dtype = context.hidden.dtype
+  shape = (rows, config.num_kv_heads, max_tokens, config.head_size)
+  cache = tuple(jnp.zeros(shape, dtype) for _ in range(config.num_layers))
+  logprobs = jnp.zeros((rows, max_tokens), jnp.float32)
+  return Decoded(
+    tokens=jnp.zeros((rows, max_tokens), jnp.int32),
+    length=jnp.zeros(rows, jnp.int32),
+    stopped_mask=jnp.zeros(rows, bool),
+    policy_logprobs=logprobs,
+    behavior_logprobs=logprobs,
+    hidden=context.hidden,
+    keys_values=attention_lib.KeysValues(cache, cache),
+  )
+
+
+def _append(
+  out, index, active, token, stopped, policy, behavior, hidden, keys_values
+) -> Decoded:
+  """Returns `out` with one more token where the row is active."""
+  put = lambda x, new: jax.lax.dynamic_update_slice(
+    x, jnp.where(active, new, 0)[:, None].astype(x.dtype), (0, index)
+  )
+  put_cache = lambda x, new: jax.lax.dynamic_update_slice(
+    x, new, (0, 0, index, 0)
+  )
+  return Decoded(
+    tokens=put(out.tokens, token),
+    length=out.length + active,
+    stopped_mask=out.stopped_mask | stopped,
+    policy_logprobs=put(out.policy_logprobs, policy),
+    behavior_logprobs=put(out.behavior_logprobs, behavior),
+    hidden=jnp.where(active[:, None], hidden[:, 0], out.hidden),
+    keys_values=jax.tree.map(put_cache, out.keys_values, keys_values),
+  )
+
+
+def row_rngs(
+  rng: Key[Array, ""],
+  problem_id: Int[Array, " B"],
+  *counts: int,
+) -> Key[Array, " R"]:
+  """Returns a key for each row of [B, *counts], folded from what it is.
+
+  A row's key is a function of its problem's id and its indices alone, never of
+  its place in the batch, so neighbours, batch size and resumption change
+  nothing.
+  """
+  keys = jax.vmap(jax.random.fold_in, (None, 0))(rng, problem_id)
+  for count in counts:
+    fold = jax.vmap(jax.random.fold_in, (None, 0))
+    keys = jax.vmap(fold, (0, None))(keys, jnp.arange(count)).reshape(-1)
+  return keys

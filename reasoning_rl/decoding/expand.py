@@ -1,0 +1,258 @@
+"""Expansion: candidate thoughts for the leaves of search trees.
+
+All B · S · A rows are decoded together. A leaf's ancestors are gathered from
+the pool once per thought and shared by its candidates; the prompt is shared by
+all rows of its problem. The PRM's score comes from a head on the policy's own
+pass where the policy has one, else from a second network that reads just the
+new tokens and keeps a pool of its own.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int, Key
+
+from reasoning_rl import tree as tree_lib
+from reasoning_rl.decoding import decode as decode_lib
+from reasoning_rl.decoding import sampling
+from reasoning_rl.models import attention as attention_lib
+from reasoning_rl.models import network as network_lib
+
+ExpandFn = Callable[..., tree_lib.Children]
+
+
+@dataclasses.dataclass(frozen=True)
+class ExpandConfig:
+  """How leaves are expanded.
+
+  Attributes:
+    num_candidates: Thoughts sampled per leaf, `A`.
+    max_thoughts: Most thoughts in a solution, `T`.
+    max_thought_tokens: Most tokens in a thought, `C`.
+    thought_end_id: Token that ends a thought.
+    end_id: Token that ends a solution.
+    sampling: How tokens are chosen.
+    merge_repeated: Whether equal thoughts of one parent become one child whose
+      prior is their share; False keeps the samples independent.
+  """
+
+  num_candidates: int
+  max_thoughts: int
+  max_thought_tokens: int
+  thought_end_id: int
+  end_id: int
+  sampling: sampling.SamplingConfig = sampling.SamplingConfig()
+  merge_repeated: bool = True
+
+
+class SearchParams(NamedTuple):
+  """Parameters of the networks a search consults; `prm` may be None."""
+
+  policy: network_lib.Params
+  prm: network_lib.Params | None = None
+
+
+class _LeafContext(NamedTuple):
+  """Where the rows of an expansion continue from, for one network."""
+
+  segments: tuple[attention_lib.Segment, ...]
+  position: Array
+
+
+def make_root(
+  policy: network_lib.Network,
+  prm: network_lib.Network | None,
+  params: SearchParams,
+  prompt: Int[Array, "B Lp"],
+  prompt_length: Int[Array, " B"],
+  problem_id: Int[Array, " B"],
+) -> tree_lib.Root:
+  """Reads the prompts once with every network that the search consults."""
+  keys_values, hidden = decode_lib.prefill(
+    policy, params.policy, prompt, prompt_length
+  )
+  prompts = (keys_values,)
+  if prm is not None:
+    prompts += (decode_lib.prefill(prm, params.prm, prompt, prompt_length)[0],)
+  return tree_lib.Root(
+    problem_id=problem_id,
+    prompt_length=prompt_length,
+    hidden=hidden,
+    values=jnp.full(prompt_length.shape, 0.5, jnp.float32),
+    prompts=prompts,
+  )
+
+
+def make_expand_fn(
+  policy: network_lib.Network,
+  prm: network_lib.Network | None,
+  config: ExpandConfig,
+) -> ExpandFn:
+  """Returns `expand_fn(params, rng, tree, leaf) -> Children`.
+
+  Args:
+    policy: The network that writes thoughts.
+    prm: The network that scores them. None: the policy's own thought head
+      does, or nothing where it has none (every score is then 0).
+    config: Sizes and rules.
+  """
+
+  def expand_fn(
+    params: SearchParams,
+    rng: Key[Array, ""],
+    tree: tree_lib.Tree,
+    leaf: Int[Array, "B S"],
+  ) -> tree_lib.Children:
+    contexts = _leaf_contexts(tree, leaf, config)
+    decoded = _decode_thoughts(
+      policy, params.policy, rng, tree, leaf, contexts[0], config
+    )
+    scores, keys_values, prm_length = _score(
+      policy, prm, params, decoded, contexts, config
+    )
+    return _children(
+      tree, leaf, decoded, scores, keys_values, prm_length, config
+    )
+
+  return expand_fn
+
+
+def _leaf_contexts(tree, leaf, config) -> tuple[_LeafContext, ...]:
+  """Gathers each leaf's ancestors, once per thought, from every pool."""
+  batch, leaves = leaf.shape
+  size = max(1, (config.max_thoughts - 1) * config.max_thought_tokens)
+  path = tree_lib.ancestors(tree, leaf, config.max_thoughts)
+  slots, mask = tree_lib.path_slots(tree, path, size)
+  position = tree.prompt_length[:, None] + mask.sum(axis=-1)
+  position = jnp.repeat(position.reshape(-1), config.num_candidates)
+  mask = mask.reshape(batch * leaves, 1, 1, size)
+
+  def gather(pool):
+    found = tree_lib.at_nodes(pool, slots.reshape(batch, -1))
+    found = found.reshape(batch * leaves, size, *pool.shape[2:])
+    return found.swapaxes(1, 2)
+
+  return tuple(
+    _LeafContext(
+      (
+        decode_lib.prompt_segment(prompt, tree.prompt_length),
+        attention_lib.Segment(jax.tree.map(gather, pool), mask),
+      ),
+      position,
+    )
+    for prompt, pool in zip(tree.prompts, tree.pools, strict=True)
+  )
+
+
+def _decode_thoughts(policy, params, rng, tree, leaf, context, config):
+  """Samples `A` thoughts of every leaf, all rows together."""
+  candidates = config.num_candidates
+  hidden = tree_lib.at_nodes(tree.hidden, leaf)
+  hidden = jnp.repeat(hidden.reshape(-1, hidden.shape[-1]), candidates, axis=0)
+  # `next_node` numbers the expansion, the same for every problem.
+  rng = jax.random.fold_in(rng, tree.next_node)
+  return decode_lib.decode(
+    policy,
+    params,
+    decode_lib.row_rngs(rng, tree.problem_id, leaf.shape[1] * candidates),
+    decode_lib.Context(context.segments, hidden, context.position),
+    jnp.repeat(leaf.reshape(-1) >= 0, candidates),
+    config.sampling,
+    max_tokens=config.max_thought_tokens,
+    stop_ids=(config.thought_end_id, config.end_id),
+  )
+
+
+def _score(policy, prm, params, decoded, contexts, config):
+  """Returns each row's PRM score, all keys and values, and PRM tokens read."""
+  keys_values = (decoded.keys_values,)
+  nothing_read = jnp.zeros_like(decoded.length)
+  if prm is None:
+    if "thought" not in policy.config.heads:
+      scores = jnp.zeros(decoded.length.shape, jnp.float32)
+    else:
+      scores = policy.scalar(params.policy, decoded.hidden, "thought")
+      scores = jax.nn.sigmoid(scores)
+    return scores, keys_values, nothing_read
+  context = contexts[1]
+  offset = jnp.arange(config.max_thought_tokens)[None]
+  hidden, read = prm.apply(
+    params.prm,
+    decoded.tokens,
+    context.position[:, None] + offset,
+    context.segments,
+  )
+  rows = jnp.arange(hidden.shape[0])
+  last = hidden[rows, jnp.maximum(decoded.length - 1, 0)]
+  scores = jax.nn.sigmoid(prm.scalar(params.prm, last, "thought"))
+  return scores, (*keys_values, read), decoded.length
+
+
+def _children(tree, leaf, decoded, scores, keys_values, prm_length, config):
+  """Arranges decoded rows as children and says what may follow each."""
+  shape = (*leaf.shape, config.num_candidates)
+  shaped = lambda x: x.reshape(*shape, *x.shape[1:])
+  lengths = shaped(decoded.length)
+  made = lengths > 0
+  last = jnp.take_along_axis(
+    decoded.tokens, jnp.maximum(decoded.length - 1, 0)[:, None], axis=1
+  )
+  terminal = shaped(last[:, 0] == config.end_id) & made
+  depth = tree_lib.at_nodes(tree.depth, leaf)[..., None] + 1
+  may_follow = shaped(decoded.stopped_mask) & ~terminal
+  may_follow &= depth < config.max_thoughts
+  scores = jnp.where(made, shaped(scores), 0.0)
+  valid, prior_logits = made, jnp.zeros(shape, jnp.float32)
+  if config.merge_repeated:
+    valid, prior_logits = _merge(leaf, shaped(decoded.tokens), lengths)
+  # A thought that the PRM cannot score is dropped. It also makes what goes
+  # into the pools depend on the scores: else XLA may write a pool before
+  # the PRM has read it, and copies the whole pool to be able to.
+  valid &= jnp.isfinite(scores)
+  per_problem = lambda x: x.reshape(leaf.shape[0], -1).sum(axis=-1)
+  return tree_lib.Children(
+    valid_mask=valid,
+    open_mask=may_follow,
+    terminal_mask=terminal,
+    prior_logits=prior_logits,
+    rewards=jnp.where(terminal, scores, 0.0),
+    discounts=may_follow.astype(jnp.float32),
+    values=jnp.where(may_follow, scores, 0.0),
+    thought_rewards=scores,
+    tokens=shaped(decoded.tokens),
+    lengths=lengths,
+    policy_logprobs=shaped(decoded.policy_logprobs),
+    behavior_logprobs=shaped(decoded.behavior_logprobs),
+    hidden=shaped(decoded.hidden),
+    keys_values=jax.tree.map(shaped, keys_values),
+    policy_tokens=per_problem(decoded.length),
+    prm_tokens=per_problem(prm_length),
+  )
+
+
+def _merge(
+  leaf: Int[Array, "B S"],
+  tokens: Int[Array, "B S A C"],
+  lengths: Int[Array, "B S A"],
+) -> tuple[Bool[Array, "B S A"], Float[Array, "B S A"]]:
+  """Keeps the first of equal thoughts of one parent; its prior is their count.
+
+  Tokens after a row's end are 0 and never compared as more than padding, since
+  lengths are compared too.
+  """
+  batch, leaves, candidates = lengths.shape
+  flat = tokens.reshape(batch, leaves * candidates, -1)
+  length = lengths.reshape(batch, -1)
+  parent = jnp.repeat(leaf, candidates, axis=1)
+  same = lambda x: x[:, :, None] == x[:, None, :]
+  equal = jnp.all(flat[:, :, None] == flat[:, None], axis=-1)
+  equal &= same(length) & same(parent) & (length > 0)[:, None]
+  earlier = jnp.tril(jnp.ones(equal.shape[1:], bool), -1)[None]
+  first = ~jnp.any(equal & earlier, axis=-1) & (length > 0)
+  count = jnp.maximum(equal.sum(axis=-1), 1).astype(jnp.float32)
+  return first.reshape(lengths.shape), jnp.log(count).reshape(lengths.shape)

@@ -1,0 +1,122 @@
+"""Rollouts: solutions of prompts, and completions of every prefix of one."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Int, Key
+
+from reasoning_rl.decoding import decode as decode_lib
+from reasoning_rl.decoding import sampling
+from reasoning_rl.models import attention as attention_lib
+from reasoning_rl.models import network as network_lib
+
+
+@dataclasses.dataclass(frozen=True)
+class RolloutConfig:
+  """How solutions are sampled.
+
+  Attributes:
+    num_rollouts: Rollouts per starting point, `G`.
+    max_tokens: Most tokens in a rollout, `L`.
+    max_thought_tokens: Most tokens in a thought; a longer one ends its row.
+    thought_end_id: Token that ends a thought.
+    end_id: Token that ends a solution.
+    sampling: How tokens are chosen.
+  """
+
+  num_rollouts: int
+  max_tokens: int
+  max_thought_tokens: int
+  thought_end_id: int
+  end_id: int
+  sampling: sampling.SamplingConfig = sampling.SamplingConfig()
+
+
+def from_prompts(
+  policy: network_lib.Network,
+  params: network_lib.Params,
+  rng: Key[Array, ""],
+  prompt: Int[Array, "B Lp"],
+  prompt_length: Int[Array, " B"],
+  problem_id: Int[Array, " B"],
+  config: RolloutConfig,
+) -> decode_lib.Decoded:
+  """Samples `G` solutions of every prompt, which is read and kept once.
+
+  Returns:
+    B · G rows; the rollouts of one problem are consecutive. Row g of a problem
+    does not depend on the number of rollouts or on the other problems.
+  """
+  group = config.num_rollouts
+  keys_values, hidden = decode_lib.prefill(
+    policy, params, prompt, prompt_length
+  )
+  context = decode_lib.Context(
+    (decode_lib.prompt_segment(keys_values, prompt_length),),
+    jnp.repeat(hidden, group, axis=0),
+    jnp.repeat(prompt_length, group),
+  )
+  rngs = decode_lib.row_rngs(rng, problem_id, group)
+  row_mask = jnp.ones(prompt.shape[0] * group, bool)
+  return _decode(policy, params, rngs, context, row_mask, config)
+
+
+def from_thoughts(
+  policy: network_lib.Network,
+  params: network_lib.Params,
+  rng: Key[Array, ""],
+  tokens: Int[Array, "B L"],
+  thought_end: Int[Array, "B T"],
+  thought_mask: Bool[Array, "B T"],
+  row_id: Int[Array, " B"],
+  config: RolloutConfig,
+) -> decode_lib.Decoded:
+  """Samples `G` completions of every prefix that ends with a thought.
+
+  The whole solution is read once: its prefixes are the same keys and values
+  under different masks.
+
+  Args:
+    policy: The completer.
+    params: Its parameters.
+    rng: Consumed; folded by `row_id`, thought and rollout.
+    tokens: Prompt and solution, right-padded.
+    thought_end: Position of each thought's last token.
+    thought_mask: True where rollouts are wanted.
+    row_id: Names the solution.
+    config: Sizes and rules.
+
+  Returns:
+    B · T · G rows of what follows each prefix.
+  """
+  batch, size = tokens.shape
+  thoughts, group = thought_end.shape[1], config.num_rollouts
+  hidden, keys_values = policy.apply(params, tokens)
+  visible = jnp.arange(size)[None, None] <= thought_end[:, :, None]
+  visible = jnp.repeat(visible, group, axis=1)[:, :, None]
+  hidden = hidden[jnp.arange(batch)[:, None], thought_end]
+  context = decode_lib.Context(
+    (attention_lib.Segment(keys_values, visible),),
+    jnp.repeat(hidden.reshape(batch * thoughts, -1), group, axis=0),
+    jnp.repeat(thought_end.reshape(-1) + 1, group),
+  )
+  rngs = decode_lib.row_rngs(rng, row_id, thoughts, group)
+  row_mask = jnp.repeat(thought_mask.reshape(-1), group)
+  return _decode(policy, params, rngs, context, row_mask, config)
+
+
+def _decode(policy, params, rngs, context, row_mask, config):
+  return decode_lib.decode(
+    policy,
+    params,
+    rngs,
+    context,
+    row_mask,
+    config.sampling,
+    max_tokens=config.max_tokens,
+    stop_ids=(config.end_id,),
+    thought_end_id=config.thought_end_id,
+    max_thought_tokens=config.max_thought_tokens,
+  )

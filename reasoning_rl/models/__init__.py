@@ -1,0 +1,1 @@
+"""Networks as pure functions; the only importer of flax.linen."""

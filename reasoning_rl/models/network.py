@@ -1,0 +1,169 @@
+"""A trunk with heads, as pure functions of its parameters.
+
+`Network` is what the rest of the project sees of a model: a hashable value with
+`init`, `apply` and one function per head. The policy is a network with a
+language head (and, where its trunk is shared with the PRM, a thought head); a
+PRM or an ORM is a network with a thought or an outcome head. Nothing is
+mutable: the keys and values of a forward pass are returned, and whoever wants
+a cache passes them back as a segment.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int, Key
+
+from reasoning_rl.models import attention as attention_lib
+from reasoning_rl.models import transformer
+
+Params = Any
+
+
+class ScalarHead(nn.Module):
+  """Two linear layers to one number per position (arXiv:2501.07301)."""
+
+  model_size: int
+
+  @nn.compact
+  def __call__(self, hidden: Float[Array, "*B D"]) -> Float[Array, " *B"]:
+    """Returns one float32 number per position."""
+    hidden = nn.relu(nn.Dense(self.model_size, name="hidden")(hidden))
+    output = nn.Dense(
+      1, kernel_init=nn.initializers.normal(0.02), name="output"
+    )
+    return output(hidden)[..., 0].astype(jnp.float32)
+
+
+class _Module(nn.Module):
+  """The linen module behind `Network`."""
+
+  config: transformer.NetworkConfig
+
+  def setup(self):
+    config = self.config
+    self.token_embedding = nn.Embed(
+      config.vocab_size,
+      config.model_size,
+      embedding_init=nn.initializers.normal(0.02),
+    )
+    if config.position_kind == "learned":
+      self.position_embedding = nn.Embed(
+        config.max_positions,
+        config.model_size,
+        embedding_init=nn.initializers.normal(0.02),
+      )
+    self.layers = [transformer.Block(config) for _ in range(config.num_layers)]
+    self.final_norm = transformer.RMSNorm()
+    if "language" in config.heads and not config.tied_embedding:
+      self.language_head = nn.Dense(config.vocab_size, use_bias=False)
+    for head in ("value", "thought", "outcome"):
+      if head in config.heads:
+        setattr(self, f"{head}_head", ScalarHead(config.model_size))
+
+  def __call__(self, tokens):
+    hidden, _ = self.trunk(tokens, transformer.default_positions(tokens), ())
+    for head in self.config.heads:
+      self.logits(hidden) if head == "language" else self.scalar(hidden, head)
+    return hidden
+
+  def trunk(self, tokens, positions, segments):
+    x = self.token_embedding(tokens)
+    if self.config.position_kind == "learned":
+      x = x + self.position_embedding(positions)
+    keys, values = [], []
+    for index, block in enumerate(self.layers):
+      at_layer = transformer.layer_segments(segments, index)
+      x, k, v = block(x, positions, at_layer)
+      keys.append(k)
+      values.append(v)
+    keys_values = attention_lib.KeysValues(tuple(keys), tuple(values))
+    return self.final_norm(x), keys_values
+
+  def logits(self, hidden):
+    if self.config.tied_embedding:
+      logits = self.token_embedding.attend(hidden)
+    else:
+      logits = self.language_head(hidden)
+    return logits.astype(jnp.float32)
+
+  def scalar(self, hidden, head):
+    return getattr(self, f"{head}_head")(hidden)
+
+
+@dataclasses.dataclass(frozen=True)
+class Network:
+  """The pure functions of one network.
+
+  Attributes:
+    config: Its sizes and heads.
+  """
+
+  config: transformer.NetworkConfig
+
+  def init(self, rng: Key[Array, ""]) -> Params:
+    """Returns fresh parameters; `rng` is consumed."""
+    tokens = jnp.zeros((1, 2), jnp.int32)
+    return _Module(self.config).init(rng, tokens)["params"]
+
+  def apply(
+    self,
+    params: Params,
+    tokens: Int[Array, "R L"],
+    positions: Int[Array, "R L"] | None = None,
+    segments: tuple[attention_lib.Segment, ...] = (),
+  ) -> tuple[Float[Array, "R L D"], attention_lib.KeysValues]:
+    """Runs the trunk.
+
+    Args:
+      params: Parameters from `init`.
+      tokens: Token ids; padding may only follow a row's real tokens.
+      positions: Position of each token in its sequence; from 0 by default.
+      segments: What comes before these tokens.
+
+    Returns:
+      The hidden vectors, and the keys and values of these tokens alone.
+    """
+    if positions is None:
+      positions = transformer.default_positions(tokens)
+    return _Module(self.config).apply(
+      {"params": params}, tokens, positions, segments, method="trunk"
+    )
+
+  def logits(
+    self, params: Params, hidden: Float[Array, "*B D"]
+  ) -> Float[Array, "*B V"]:
+    """Returns the language head's next-token logits, in float32."""
+    return _Module(self.config).apply(
+      {"params": params}, hidden, method="logits"
+    )
+
+  def scalar(
+    self, params: Params, hidden: Float[Array, "*B D"], head: str
+  ) -> Float[Array, " *B"]:
+    """Returns the "value", "thought" or "outcome" head's number."""
+    return _Module(self.config).apply(
+      {"params": params}, hidden, head, method="scalar"
+    )
+
+  def num_params(self) -> int:
+    """Returns the number of parameters outside the token embedding."""
+    shapes = jax.eval_shape(self.init, jax.random.key(0))
+    embedding = shapes.pop("token_embedding")
+    del embedding
+    return sum(leaf.size for leaf in jax.tree.leaves(shapes))
+
+
+def graft(params: Params, onto: Params) -> Params:
+  """Returns `onto` with every entry that `params` also has taken from it.
+
+  A PRM or ORM starts as the policy's trunk under a fresh head.
+  """
+  return {
+    name: params[name] if name in params else value
+    for name, value in onto.items()
+  }

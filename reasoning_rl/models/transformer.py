@@ -1,0 +1,151 @@
+"""The decoder-only transformer trunk: tokens to hidden vectors."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+from reasoning_rl import masking
+from reasoning_rl.models import attention as attention_lib
+
+
+@dataclasses.dataclass(frozen=True)
+class NetworkConfig:
+  """Sizes of a network.
+
+  Attributes:
+    vocab_size: Number of token ids.
+    model_size: Width of the residual stream.
+    num_layers: Transformer blocks.
+    num_heads: Query heads.
+    num_kv_heads: Key and value heads; divides `num_heads`.
+    head_size: Width of one head.
+    mlp_size: Hidden width of the gated MLP.
+    max_positions: Context length; longer inputs are refused by the callers.
+    position_kind: "rope", or "learned" absolute embeddings.
+    rope_base: Base of the rotary frequencies.
+    tied_embedding: Whether the language head is the embedding, transposed.
+    heads: Which of "language", "value", "thought" and "outcome" exist.
+  """
+
+  vocab_size: int
+  model_size: int = 64
+  num_layers: int = 3
+  num_heads: int = 4
+  num_kv_heads: int = 4
+  head_size: int = 16
+  mlp_size: int = 192
+  max_positions: int = 256
+  position_kind: str = "rope"
+  rope_base: float = 10_000.0
+  tied_embedding: bool = True
+  heads: tuple[str, ...] = ("language",)
+
+  def __post_init__(self):
+    """Refuses sizes that cannot work."""
+    if self.num_heads % self.num_kv_heads:
+      raise ValueError(
+        f"num_kv_heads {self.num_kv_heads} must divide num_heads"
+        f" {self.num_heads}."
+      )
+    if self.position_kind not in ("rope", "learned"):
+      raise ValueError(
+        f"position_kind is {self.position_kind!r}; use 'rope' or 'learned'."
+      )
+    unknown = set(self.heads) - {"language", "value", "thought", "outcome"}
+    if unknown:
+      raise ValueError(f"unknown heads {sorted(unknown)}.")
+
+
+class RMSNorm(nn.Module):
+  """Root-mean-square normalisation (arXiv:1910.07467), in float32."""
+
+  epsilon: float = 1e-6
+
+  @nn.compact
+  def __call__(self, x: Float[Array, "B L D"]) -> Float[Array, "B L D"]:
+    """Returns `x` scaled to unit root mean square."""
+    scale = self.param("scale", nn.initializers.ones, (x.shape[-1],))
+    wide = x.astype(jnp.float32)
+    wide = wide * jax.lax.rsqrt(
+      jnp.mean(wide**2, axis=-1, keepdims=True) + self.epsilon
+    )
+    return (wide * scale[None, None]).astype(x.dtype)
+
+
+class Attention(nn.Module):
+  """Grouped-query attention of the tokens to the segments and themselves."""
+
+  config: NetworkConfig
+
+  @nn.compact
+  def __call__(self, x, positions, segments):
+    """Returns the attended `x`, and the tokens' own keys and values."""
+    config = self.config
+    heads = {"q": config.num_heads}
+    heads |= dict.fromkeys("kv", config.num_kv_heads)
+    q, k, v = (
+      nn.DenseGeneral(
+        (heads[name], config.head_size), use_bias=False, name=name
+      )(x)
+      for name in "qkv"
+    )
+    if config.position_kind == "rope":
+      q = attention_lib.rotate(q, positions, config.rope_base)
+      k = attention_lib.rotate(k, positions, config.rope_base)
+    k, v = k.swapaxes(1, 2), v.swapaxes(1, 2)
+    causal = masking.causal_mask(x.shape[1])[None, None]
+    causal = jnp.broadcast_to(causal, (x.shape[0], *causal.shape[1:]))
+    output = attention_lib.attend(q, (*segments, (k, v, causal)))
+    output = nn.DenseGeneral(
+      config.model_size, axis=(-2, -1), use_bias=False, name="out"
+    )(output)
+    return output, k, v
+
+
+class GatedMLP(nn.Module):
+  """SwiGLU (arXiv:2002.05202)."""
+
+  config: NetworkConfig
+
+  @nn.compact
+  def __call__(self, x: Float[Array, "B L D"]) -> Float[Array, "B L D"]:
+    """Returns down(silu(gate(x)) · up(x))."""
+    dense = lambda size, name: nn.Dense(size, use_bias=False, name=name)
+    gate = nn.silu(dense(self.config.mlp_size, "gate")(x))
+    hidden = gate * dense(self.config.mlp_size, "up")(x)
+    return dense(self.config.model_size, "down")(hidden)
+
+
+class Block(nn.Module):
+  """One pre-norm transformer block."""
+
+  config: NetworkConfig
+
+  @nn.compact
+  def __call__(self, x, positions, segments):
+    """Returns the next residual stream, and the tokens' keys and values."""
+    attended, k, v = Attention(self.config, name="attention")(
+      RMSNorm(name="attention_norm")(x), positions, segments
+    )
+    x = x + attended
+    x = x + GatedMLP(self.config, name="mlp")(RMSNorm(name="mlp_norm")(x))
+    return x, k, v
+
+
+def layer_segments(
+  segments: tuple[attention_lib.Segment, ...], layer: int
+) -> tuple[tuple[Array, Array, Array], ...]:
+  """Returns the keys, values and mask of every segment at one layer."""
+  return tuple(
+    (s.keys_values.k[layer], s.keys_values.v[layer], s.mask) for s in segments
+  )
+
+
+def default_positions(tokens: Int[Array, "B L"]) -> Int[Array, "B L"]:
+  """Returns 0, 1, 2, ... for rows that start a sequence."""
+  return jnp.broadcast_to(jnp.arange(tokens.shape[1])[None], tokens.shape)

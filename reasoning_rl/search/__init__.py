@@ -1,0 +1,1 @@
+"""Search over thoughts: pure rules on trees; the network is an argument."""

@@ -1,0 +1,334 @@
+"""The search tree, which is also the KV cache.
+
+A node is one thought. It owns the keys and values of its own tokens and nothing
+else: they lie at `starts .. starts + lengths` in its problem's pool, and what a
+leaf attends to is the prompt and the pool slots of its ancestors. Nothing is
+copied when a node is expanded, and no prefix is ever stored or computed twice.
+
+Children of one expansion are consecutive nodes, and every problem's tree grows
+by the same number of nodes per pass, so adding them is one contiguous write. A
+node that a problem did not use is not valid. Names follow mctx where mctx has
+the thing.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int
+
+
+@flax.struct.dataclass
+class Children:
+  """What `expand_fn` returns: `A` candidate thoughts for each of `S` leaves.
+
+  Attributes:
+    valid_mask: True where a candidate was really made (and is not a repetition
+      of a sibling).
+    open_mask: True where a further thought may follow.
+    terminal_mask: True where the solution is complete.
+    prior_logits: Log-probability of choosing this candidate, unnormalised.
+    rewards: Paid on entering the node.
+    discounts: Weight of what follows; 0 ends a trajectory.
+    values: Estimated return from the node on; 0 where nothing follows.
+    thought_rewards: PRM score of the thought, in [0, 1].
+    tokens: The thought's token ids.
+    lengths: Its real tokens.
+    policy_logprobs: Log-probability of its tokens under the policy.
+    behavior_logprobs: Under the distribution actually sampled.
+    hidden: Trunk output at its last token, from which the next is sampled.
+    keys_values: Per pool, the keys and values [B, S, A, J, C, K] of its tokens.
+    policy_tokens: Tokens the policy decoded in this expansion.
+    prm_tokens: Tokens a separate PRM read in this expansion.
+  """
+
+  valid_mask: Bool[Array, "B S A"]
+  open_mask: Bool[Array, "B S A"]
+  terminal_mask: Bool[Array, "B S A"]
+  prior_logits: Float[Array, "B S A"]
+  rewards: Float[Array, "B S A"]
+  discounts: Float[Array, "B S A"]
+  values: Float[Array, "B S A"]
+  thought_rewards: Float[Array, "B S A"]
+  tokens: Int[Array, "B S A C"]
+  lengths: Int[Array, "B S A"]
+  policy_logprobs: Float[Array, "B S A C"]
+  behavior_logprobs: Float[Array, "B S A C"]
+  hidden: Float[Array, "B S A D"]
+  keys_values: tuple[Any, ...]
+  policy_tokens: Int[Array, " B"]
+  prm_tokens: Int[Array, " B"]
+
+
+@flax.struct.dataclass
+class Root:
+  """What a search starts from: prompts that have been read once.
+
+  Attributes:
+    problem_id: Names the problem; its random numbers derive from it.
+    prompt_length: Real prompt tokens, the position of the first thought.
+    hidden: Trunk output at the last prompt token.
+    values: Estimated return from the prompt on.
+    prompts: Per pool, the keys and values [B, J, Lp, K] of the prompt.
+  """
+
+  problem_id: Int[Array, " B"]
+  prompt_length: Int[Array, " B"]
+  hidden: Float[Array, "B D"]
+  values: Float[Array, " B"]
+  prompts: tuple[Any, ...]
+
+
+@flax.struct.dataclass
+class Tree:
+  """One search tree per problem. Node 0 is the root, the prompt.
+
+  Attributes:
+    parents: Parent node, `NO_NODE` at the root and at unused nodes.
+    depth: Thoughts from the root.
+    children_start: First of the node's `A` consecutive children, `NO_NODE`
+      before expansion.
+    valid_mask, open_mask, terminal_mask, prior_logits, rewards, discounts,
+      thought_rewards, tokens, lengths, policy_logprobs, behavior_logprobs,
+      hidden: As in `Children`, per node.
+    raw_values: The estimate a node came with.
+    node_values: Mean of the returns backed up through the node.
+    node_visits: Number of them.
+    starts: First pool slot of the node's tokens.
+    pool_used: Slots in use.
+    pools: Per network, keys and values [B, P, J, K] of every thought. Tokens
+      stand before heads, so that one token is one contiguous write.
+    prompts: Per network, keys and values [B, J, Lp, K] of the prompt.
+    problem_id, prompt_length: As in `Root`.
+    policy_tokens: Tokens decoded so far, discarded branches included.
+    prm_tokens: Tokens a separate PRM has read so far.
+    next_node: Where the next expansion's children go; alike for all problems.
+  """
+
+  parents: Int[Array, "B N"]
+  depth: Int[Array, "B N"]
+  children_start: Int[Array, "B N"]
+  valid_mask: Bool[Array, "B N"]
+  open_mask: Bool[Array, "B N"]
+  terminal_mask: Bool[Array, "B N"]
+  prior_logits: Float[Array, "B N"]
+  rewards: Float[Array, "B N"]
+  discounts: Float[Array, "B N"]
+  thought_rewards: Float[Array, "B N"]
+  tokens: Int[Array, "B N C"]
+  lengths: Int[Array, "B N"]
+  policy_logprobs: Float[Array, "B N C"]
+  behavior_logprobs: Float[Array, "B N C"]
+  hidden: Float[Array, "B N D"]
+  raw_values: Float[Array, "B N"]
+  node_values: Float[Array, "B N"]
+  node_visits: Int[Array, "B N"]
+  starts: Int[Array, "B N"]
+  pool_used: Int[Array, " B"]
+  pools: tuple[Any, ...]
+  prompts: tuple[Any, ...]
+  problem_id: Int[Array, " B"]
+  prompt_length: Int[Array, " B"]
+  policy_tokens: Int[Array, " B"]
+  prm_tokens: Int[Array, " B"]
+  next_node: Int[Array, ""]
+
+  ROOT_INDEX: ClassVar[int] = 0
+  NO_NODE: ClassVar[int] = -1
+
+  @property
+  def capacity(self) -> int:
+    """Nodes a problem's tree can hold."""
+    return self.parents.shape[1]
+
+  @property
+  def pool_size(self) -> int:
+    """Token slots in a problem's pool; 0 where no keys are kept."""
+    leaves = jax.tree.leaves(self.pools)
+    return leaves[0].shape[1] if leaves else 0
+
+
+def plant(root: Root, capacity: int, thought_size: int, pool_size: int) -> Tree:
+  """Returns trees that hold their root alone.
+
+  Args:
+    root: The prompts.
+    capacity: Nodes per tree, at least 1 + passes · S · A.
+    thought_size: Most tokens in one thought.
+    pool_size: Token slots per problem.
+  """
+  batch, width = root.hidden.shape
+  shape = (batch, capacity)
+  zeros = jnp.zeros(shape, jnp.float32)
+  count = jnp.zeros(shape, jnp.int32)
+  nowhere = jnp.full(shape, Tree.NO_NODE, jnp.int32)
+  logprobs = jnp.zeros((*shape, thought_size), jnp.float32)
+  at_root = jnp.zeros(shape, bool).at[:, Tree.ROOT_INDEX].set(True)
+  values = zeros.at[:, Tree.ROOT_INDEX].set(root.values)
+  hidden = jnp.zeros((*shape, width), root.hidden.dtype)
+  return Tree(
+    parents=nowhere,
+    depth=count,
+    children_start=nowhere,
+    valid_mask=at_root,
+    open_mask=at_root,
+    terminal_mask=jnp.zeros(shape, bool),
+    prior_logits=zeros,
+    rewards=zeros,
+    discounts=zeros,
+    thought_rewards=zeros,
+    tokens=jnp.zeros((*shape, thought_size), jnp.int32),
+    lengths=count,
+    policy_logprobs=logprobs,
+    behavior_logprobs=logprobs,
+    hidden=hidden.at[:, Tree.ROOT_INDEX].set(root.hidden),
+    raw_values=values,
+    node_values=values,
+    node_visits=count,
+    starts=count,
+    pool_used=jnp.zeros(batch, jnp.int32),
+    pools=jax.tree.map(
+      lambda x: jnp.zeros((batch, pool_size, x.shape[1], x.shape[3]), x.dtype),
+      root.prompts,
+    ),
+    prompts=root.prompts,
+    problem_id=root.problem_id,
+    prompt_length=root.prompt_length,
+    policy_tokens=jnp.zeros(batch, jnp.int32),
+    prm_tokens=jnp.zeros(batch, jnp.int32),
+    next_node=jnp.asarray(1, jnp.int32),
+  )
+
+
+def at_nodes(field: Array, node: Int[Array, "B S"]) -> Array:
+  """Returns a field's entries at `node`, row by row; `NO_NODE` reads node 0."""
+  rows = jnp.arange(field.shape[0])[:, None]
+  return field[rows, jnp.maximum(node, 0)]
+
+
+def add_children(tree: Tree, leaf: Int[Array, "B S"], new: Children) -> Tree:
+  """Writes an expansion's children and their keys and values into the tree.
+
+  Args:
+    tree: The trees so far.
+    leaf: Expanded node, `NO_NODE` where nothing was expanded.
+    new: The children; those of `NO_NODE` must not be valid.
+
+  Returns:
+    The trees with S · A more nodes. Where a leaf stands twice (a frontier that
+    starts as several copies of the root), `children_start` names one of its
+    groups of children; `parents` is right for all. A leaf of whose candidates
+    none is valid stays unexpanded.
+  """
+  batch, leaves, candidates = new.valid_mask.shape
+  added = leaves * candidates
+  flat = lambda x: x.reshape(batch, added, *x.shape[3:])
+  valid = flat(new.valid_mask)
+  # A repeated sibling is not valid but its tokens were decoded; only what can
+  # be reached again is stored.
+  lengths = jnp.where(valid, flat(new.lengths), 0)
+  ends = tree.pool_used[:, None] + jnp.cumsum(lengths, axis=1)
+  starts = ends - lengths
+  parent = jnp.repeat(leaf, candidates, axis=1)
+  depth = at_nodes(tree.depth, parent) + 1
+
+  def put(field, value):
+    at = (0, tree.next_node) + (0,) * (field.ndim - 2)
+    return jax.lax.dynamic_update_slice(field, value.astype(field.dtype), at)
+
+  rows = jnp.arange(batch)[:, None]
+  first = tree.next_node + jnp.arange(leaves, dtype=jnp.int32) * candidates
+  first = jnp.broadcast_to(first[None], leaf.shape)
+  expanded = (leaf >= 0) & jnp.any(new.valid_mask, axis=-1)
+  where = jnp.where(expanded, leaf, tree.capacity)
+  values = flat(new.values)
+  return tree.replace(
+    parents=put(tree.parents, jnp.where(valid, parent, Tree.NO_NODE)),
+    depth=put(tree.depth, jnp.where(valid, depth, 0)),
+    children_start=tree.children_start.at[rows, where].set(first, mode="drop"),
+    valid_mask=put(tree.valid_mask, valid),
+    open_mask=put(tree.open_mask, valid & flat(new.open_mask)),
+    terminal_mask=put(tree.terminal_mask, valid & flat(new.terminal_mask)),
+    prior_logits=put(tree.prior_logits, flat(new.prior_logits)),
+    rewards=put(tree.rewards, flat(new.rewards)),
+    discounts=put(tree.discounts, flat(new.discounts)),
+    thought_rewards=put(tree.thought_rewards, flat(new.thought_rewards)),
+    tokens=put(tree.tokens, flat(new.tokens)),
+    lengths=put(tree.lengths, lengths),
+    policy_logprobs=put(tree.policy_logprobs, flat(new.policy_logprobs)),
+    behavior_logprobs=put(tree.behavior_logprobs, flat(new.behavior_logprobs)),
+    hidden=put(tree.hidden, flat(new.hidden)),
+    raw_values=put(tree.raw_values, values),
+    node_values=put(tree.node_values, values),
+    starts=put(tree.starts, starts),
+    pool_used=ends[:, -1],
+    pools=_write_pools(tree.pools, new.keys_values, starts, lengths),
+    policy_tokens=tree.policy_tokens + new.policy_tokens,
+    prm_tokens=tree.prm_tokens + new.prm_tokens,
+    next_node=tree.next_node + added,
+  )
+
+
+def _write_pools(pools, keys_values, starts, lengths):
+  """Scatters each thought's tokens to its slots; padding is dropped."""
+  if not jax.tree.leaves(pools):
+    return pools
+  size = jax.tree.leaves(pools)[0].shape[1]
+  thought_size = jax.tree.leaves(keys_values)[0].shape[4]
+  rows = jnp.arange(starts.shape[0])[:, None, None]
+  offset = jnp.arange(thought_size)[None, None]
+  slots = starts[..., None] + offset
+  slots = jnp.where(offset < lengths[..., None], slots, size)
+
+  def write(pool, new):
+    new = jnp.moveaxis(new, 3, 4)
+    new = new.reshape(*slots.shape, *new.shape[4:]).astype(pool.dtype)
+    return pool.at[rows, slots].set(new, mode="drop")
+
+  return jax.tree.map(write, pools, keys_values)
+
+
+def ancestors(
+  tree: Tree, node: Int[Array, "B S"], max_thoughts: int
+) -> Int[Array, "B S T"]:
+  """Returns the thoughts from below the root to `node`, padded by `NO_NODE`."""
+
+  def up(current, _):
+    parent = at_nodes(tree.parents, current)
+    return jnp.where(current > Tree.ROOT_INDEX, parent, 0), current
+
+  _, upward = jax.lax.scan(up, jnp.maximum(node, 0), length=max_thoughts)
+  upward = jnp.moveaxis(upward, 0, -1)
+  depth = at_nodes(tree.depth, node)[..., None]
+  index = depth - 1 - jnp.arange(max_thoughts)[None, None]
+  path = jnp.take_along_axis(upward, jnp.maximum(index, 0), axis=-1)
+  return jnp.where(index >= 0, path, Tree.NO_NODE)
+
+
+def path_slots(
+  tree: Tree, path: Int[Array, "B S T"], size: int
+) -> tuple[Int[Array, "B S M"], Bool[Array, "B S M"]]:
+  """Returns the pool slots of a path's tokens in order, and which are real.
+
+  Args:
+    tree: The trees.
+    path: Nodes from `ancestors`.
+    size: Most tokens on a path, `M`.
+  """
+  batch, leaves, thoughts = path.shape
+  flat = path.reshape(batch, leaves * thoughts)
+  take = lambda field: at_nodes(field, flat).reshape(path.shape)
+  lengths = jnp.where(path >= 0, take(tree.lengths), 0)
+  ends = jnp.cumsum(lengths, axis=-1)
+  shift = take(tree.starts) - (ends - lengths)
+  position = jnp.arange(size)
+  thought = jnp.sum(
+    ends[..., None, :] <= position[None, None, :, None], axis=-1
+  )
+  index = jnp.minimum(thought, thoughts - 1)
+  slots = jnp.take_along_axis(shift, index, axis=-1) + position[None, None]
+  mask = thought < thoughts
+  return jnp.where(mask, slots, 0), mask

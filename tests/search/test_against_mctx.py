@@ -1,0 +1,114 @@
+"""Tree search against mctx, the field's reference, over the same tables."""
+
+from __future__ import annotations
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import mctx
+import numpy as np
+import pytest
+
+from reasoning_rl.search import mcts, selection
+from tests.search import table as table_lib
+
+BRANCHING, DEPTH, ROWS, PASSES = 3, 5, 32, 40
+TOLERANCE = 1e-5  # float32 means of up to PASSES returns of size about 3.
+RNG = jax.random.key(7)
+
+
+def _table(seed, **kwargs):
+  return table_lib.make_mixed_table(seed, ROWS, BRANCHING, DEPTH, **kwargs)
+
+
+@pytest.fixture(scope="module")
+def search():
+  config = mcts.MCTSConfig(
+    BRANCHING, puct=selection.PUCTConfig(value_kind="siblings")
+  )
+  expand_fn = table_lib.make_expand_fn(BRANCHING, BRANCHING)
+  capacity = config.capacity(PASSES)
+  jitted = jax.jit(
+    lambda table, tree: mcts.run(table, RNG, tree, expand_fn, config, PASSES)
+  )
+  return lambda table: jitted(table, table_lib.plant(table, capacity))
+
+
+def _mctx_search(table, num_simulations):
+  """Searches the table with mctx; ended states lead to a state of nothing."""
+  sink = table.values.shape[1]
+  pad = lambda x: jnp.pad(jnp.asarray(x), ((0, 0), (0, BRANCHING + 1)))
+  is_open, rewards = pad(table.open_mask), pad(table.rewards)
+  discounts, values = pad(table.discounts), pad(table.values)
+  logits = pad(jnp.where(table.valid_mask, table.prior_logits, -1e9))
+  rows = jnp.arange(ROWS)
+
+  def child_logits(state):
+    first = jnp.where(is_open[rows, state], state * BRANCHING + 1, sink)
+    return logits[rows[:, None], first[:, None] + jnp.arange(BRANCHING)[None]]
+
+  def recurrent_fn(params, rng, action, state):
+    child = state * BRANCHING + 1 + action
+    child = jnp.where(is_open[rows, state], child, sink)
+    found = mctx.RecurrentFnOutput(
+      reward=rewards[rows, child],
+      discount=discounts[rows, child],
+      prior_logits=child_logits(child),
+      value=values[rows, child],
+    )
+    return found, child
+
+  root = jnp.zeros(ROWS, jnp.int32)
+  output = mctx.RootFnOutput(
+    prior_logits=child_logits(root), value=values[:, 0], embedding=root
+  )
+  return mctx.muzero_policy(
+    None, RNG, output, recurrent_fn, num_simulations, dirichlet_fraction=0.0
+  ).search_tree
+
+
+@pytest.fixture(scope="module")
+def mctx_search():
+  """Runs `PASSES` − 1 simulations: mctx expands the root before the first."""
+  jitted = jax.jit(functools.partial(_mctx_search, num_simulations=PASSES - 1))
+
+  def search(table):
+    with jax.numpy_rank_promotion("allow"):
+      return jax.device_get(jitted(table))
+
+  return search
+
+
+def _assert_equal_mctx(tree, other, table):
+  states = table.values.shape[1]
+  visits = table_lib.by_state(tree, tree.node_visits, table)
+  values = table_lib.by_state(tree, tree.node_values, table)
+  for row in range(ROWS):
+    of_state = other.embeddings[row]
+    seen = (other.node_visits[row] > 0) & (of_state < states)
+    assert set(of_state[seen]) == set(np.flatnonzero(visits[row] > 0))
+    np.testing.assert_array_equal(
+      visits[row, of_state[seen]], other.node_visits[row, seen]
+    )
+    np.testing.assert_allclose(
+      values[row, of_state[seen]], other.node_values[row, seen], atol=TOLERANCE
+    )
+    children = visits[row, 1 : BRANCHING + 1]
+    summary = other.children_visits[row, 0]
+    np.testing.assert_array_equal(np.nan_to_num(children), summary)
+
+
+def test_visits_and_values_equal_mctx_on_random_trees(search, mctx_search):
+  for seed in (50, 51):
+    table = _table(seed)
+    tree = search(table)
+    _assert_equal_mctx(tree, mctx_search(table), table)
+
+
+def test_visits_and_values_equal_mctx_on_a_bandit(search, mctx_search):
+  table = _table(60, terminal=1.0, stopped=0.0, repeated=0.0)
+  tree = search(table)
+  _assert_equal_mctx(tree, mctx_search(table), table)
+  arms = np.asarray(tree.node_visits)[:, 1 : BRANCHING + 1]
+  np.testing.assert_array_equal(arms.sum(axis=1), PASSES - 1)
