@@ -1,11 +1,15 @@
 r"""Chains of dependent computations with distractors, modulo a number.
 
-  prompt       b=34 e=57 c=08 a=b+e f=e-c d=c-a?a d
-  thoughts     a=34+57=91 | d=08-91=17 | =91 17
+  prompt       c08 e57 b34 c+e=a b-e=f a-b=d?a d
+  thoughts     c08+e57=a65 | a65-b34=d31 | =65 31
 
 (a newline ends the prompt and each thought.) The letters are shuffled, the
-definitions stand in an order in which they can be computed, and those that the
-chain does not need are distractors. Asked for are the chain's last result and
+definitions stand in an order in which they can be computed. The chain starts at
+the first constant, and each of its computations uses the result before it; the
+distractors compute aside from it, with the other constants and one another's
+results. So what comes next can be told from what has been computed, and every
+value stands beside its name: looking one up is one match of a letter, which a
+small network learns in minutes. Asked for are the chain's last result and
 `asked` - 1 earlier ones, evenly spaced.
 
 The final answer alone does not show whether it is right, and a wrong chain must
@@ -31,6 +35,9 @@ from collections.abc import Callable, Sequence
 from typing import ClassVar
 
 from reasoning_rl.tasks import answer_check, base
+
+# The constant that the chain starts from, and nothing else uses.
+_START = 0
 
 # Thoughts a solution may spend on true but needless computations.
 _SLACK = 1
@@ -80,6 +87,10 @@ class Arithmetic:
         f"asked is {self.asked}: lower it to chain_length, "
         f"{self.chain_length}, or less"
       )
+    if self.distractors and self.bases < 3:
+      raise base.TaskError(
+        "distractors compute aside from the chain: raise bases to 3 or more"
+      )
     operators = set(self.operators)
     if not operators or operators - set("+-*"):
       raise base.TaskError(
@@ -113,7 +124,7 @@ class Arithmetic:
   def max_prompt_chars(self) -> int:
     """No prompt is longer; all have this length."""
     definitions = self.chain_length + self.distractors
-    constants = self.bases * (3 + self._width)
+    constants = self.bases * (2 + self._width)
     return constants + definitions * 6 + 2 * self.asked
 
   @property
@@ -125,7 +136,7 @@ class Arithmetic:
   def max_thought_chars(self) -> int:
     """No well-formed thought is longer, its newline included."""
     answer = self.asked * (self._width + 1) + 1
-    return max(3 * self._width + 5, answer)
+    return max(3 * self._width + 6, answer)
 
   def problem(self, split: str, index: int) -> base.Problem:
     """Returns problem `index` (unlimited, from 0) of a split."""
@@ -142,10 +153,10 @@ class Arithmetic:
       for i, (left, operator, right) in enumerate(definitions)
     )
     constants = [
-      f"{letter}={self._text(value)}"
+      f"{letter}{self._text(value)}"
       for letter, value in zip(letters, values[: self.bases], strict=False)
     ]
-    computed = [f"{name}={''.join(rest)}" for name, *rest in named]
+    computed = [f"{''.join(rest)}={name}" for name, *rest in named]
     asked = self._asked(needed)
     question = " ".join(letters[i] for i in asked)
     return base.Problem(
@@ -240,9 +251,9 @@ class Arithmetic:
   def _statements(self, problem: base.Problem) -> dict[str, str]:
     """Returns the true computation of every defined variable."""
     variables, definitions, _ = problem.facts
-    text = {name: self._text(value) for name, value in variables}
+    text = {name: f"{name}{self._text(value)}" for name, value in variables}
     return {
-      name: f"{name}={text[left]}{operator}{text[right]}={text[name]}\n"
+      name: f"{text[left]}{operator}{text[right]}={text[name]}\n"
       for name, left, operator, right in definitions
     }
 
@@ -258,8 +269,12 @@ class Arithmetic:
         definition = self._propose_link(rng, values, chain, effects)
         if definition is None:
           return None
-      else:  # Any two earlier values; for the first link, two constants.
-        left, right = _two_below(rng, self.bases if is_needed else len(values))
+      elif is_needed:
+        other = 1 + rng.below(self.bases - 1)
+        definition = (_START, rng.choice(self.operators), other)
+      else:
+        aside = [i for i in range(1, len(values)) if i not in chain]
+        left, right = rng.shuffled(aside)[:2]
         definition = (left, rng.choice(self.operators), right)
       if is_needed:
         effects = effects or [[1]]
@@ -288,14 +303,10 @@ class Arithmetic:
     error in result i; the row of the new result is appended to it.
     """
     operator = rng.choice(self.operators)
-    for other in rng.shuffled([*range(self.bases), *chain[:-1]]):
+    for other in rng.shuffled([*range(1, self.bases), *chain[:-1]]):
       definition = (chain[-1], operator, other)
-      if rng.below(2):
-        definition = definition[::-1]
-      of_previous, of_other = 1, 1
-      if operator == "-":
-        of_previous, of_other = (1, -1) if definition[2] == other else (-1, 1)
-      elif operator == "*":
+      of_previous, of_other = 1, -1 if operator == "-" else 1
+      if operator == "*":
         if other in chain:
           continue  # A product of two errors is not linear in either.
         of_previous = values[other]
@@ -309,12 +320,6 @@ class Arithmetic:
     return None
 
 
-def _two_below(rng: base.Draws, size: int) -> tuple[int, int]:
-  """Returns two different integers in [0, size)."""
-  left, right = rng.below(size), rng.below(size - 1)
-  return left, right + (right >= left)
-
-
 def _compute(left: int, operator: str, right: int, modulus: int) -> int:
   if operator == "+":
     return (left + right) % modulus
@@ -326,6 +331,6 @@ def _compute(left: int, operator: str, right: int, modulus: int) -> int:
 @functools.lru_cache
 def _completion_pattern(width: int, asked: int) -> re.Pattern[str]:
   number = f"[0-9]{{{width}}}"
-  computation = rf"[a-z]={number}[-+*]{number}={number}\n"
+  computation = rf"[a-z]{number}[-+*][a-z]{number}=[a-z]{number}\n"
   answer = rf"=({number}(?: {number}){{{asked - 1}}})\n"
   return re.compile(f"(?:{computation})*{answer}")

@@ -9,21 +9,22 @@ from reasoning_rl.tasks import arithmetic, base
 
 _TASK = arithmetic.Arithmetic()
 
-# b=34 e=57 c=08 a=b+e f=e-c d=c-a?a d, worked by hand: a = 34 + 57 = 91,
-# f = 57 - 8 = 49 is not needed, d = 8 - 91 = -83 = 17 modulo 100.
+# c08 e57 b34 c+e=a b-e=f a-b=d?a d, worked by hand: a = 8 + 57 = 65,
+# f = 34 - 57 = -23 = 77 modulo 100 is not needed, d = 65 - 34 = 31.
 _SMALL = arithmetic.Arithmetic(chain_length=2, distractors=1)
 _PROBLEM = base.Problem(
   id=0,
   split="train",
-  prompt="b=34 e=57 c=08 a=b+e f=e-c d=c-a?a d\n",
-  answer="91 17",
+  prompt="c08 e57 b34 c+e=a b-e=f a-b=d?a d\n",
+  answer="65 31",
   facts=(
-    (("b", 34), ("e", 57), ("c", 8), ("a", 91), ("f", 49), ("d", 17)),
-    (("a", "b", "+", "e"), ("f", "e", "-", "c"), ("d", "c", "-", "a")),
+    (("c", 8), ("e", 57), ("b", 34), ("a", 65), ("f", 77), ("d", 31)),
+    (("a", "c", "+", "e"), ("f", "b", "-", "e"), ("d", "a", "-", "b")),
     ("a", "d"),
   ),
 )
-_A, _F, _D, _ANSWER = "a=34+57=91\n", "f=57-08=49\n", "d=08-91=17\n", "=91 17\n"
+_A, _F, _D = "c08+e57=a65\n", "b34-e57=f77\n", "a65-b34=d31\n"
+_ANSWER = "=65 31\n"
 
 
 def _parse(prompt, modulus):
@@ -31,13 +32,16 @@ def _parse(prompt, modulus):
   body, question = prompt.removesuffix("\n").split("?")
   values, operands = {}, {}
   for statement in body.split(" "):
-    name, right = statement.split("=")
-    assert name not in values
-    if right.isdigit():
-      assert len(right) == len(str(modulus - 1))
-      values[name] = int(right)
+    definition, equals, name = statement.partition("=")
+    if not equals:
+      assert not operands  # The constants come first.
+      name, number = statement[0], statement[1:]
+      assert name not in values and re.fullmatch("[0-9]+", number)
+      assert len(number) == len(str(modulus - 1)) and int(number) < modulus
+      values[name] = int(number)
       continue
-    first, operator, second = right
+    assert name not in values
+    first, operator, second = definition
     operands[name] = (first, operator, second)
     values[name] = {
       "+": values[first] + values[second],
@@ -49,6 +53,8 @@ def _parse(prompt, modulus):
 
 _DIFFICULTIES = [
   {},
+  {"modulus": 10},  # The main job's.
+  {"modulus": 10, "chain_length": 5, "distractors": 0, "bases": 2, "asked": 5},
   {"asked": 1, "distractors": 0},
   {"modulus": 97, "operators": "+-*", "chain_length": 6, "asked": 3},
   {"modulus": 1000, "operators": "*", "bases": 4},
@@ -64,7 +70,6 @@ def test_the_answer_follows_from_the_prompt_and_needs_the_whole_chain(options):
     width = len(str(task.modulus - 1))
     assert len(asked) == task.asked
     assert problem.answer == " ".join(f"{values[n]:0{width}d}" for n in asked)
-    assert len(problem.prompt) == task.max_prompt_chars
     needed, open_names = set(), [asked[-1]]
     while open_names:
       name = open_names.pop()
@@ -72,12 +77,38 @@ def test_the_answer_follows_from_the_prompt_and_needs_the_whole_chain(options):
         needed.add(name)
         open_names += [operands[name][0], operands[name][2]]
     assert len(needed) == task.chain_length and needed >= set(asked)
-    thoughts = task.demonstration(problem)
-    assert [thought[0] for thought in thoughts[:-1]] == [
-      name for name in operands if name in needed
-    ]
+    text = {name: f"{name}{value:0{width}d}" for name, value in values.items()}
+    assert task.demonstration(problem) == (
+      *(
+        f"{text[left]}{operator}{text[right]}={text[name]}\n"
+        for name, (left, operator, right) in operands.items()
+        if name in needed
+      ),
+      f"={problem.answer}\n",
+    )
     # Copying another variable's value never gives an asked one.
     assert all(list(values.values()).count(values[n]) == 1 for n in asked)
+
+
+@pytest.mark.parametrize("options", _DIFFICULTIES)
+def test_the_promised_lengths_are_reached_and_never_passed(options):
+  task = arithmetic.Arithmetic(**options)
+  for index in range(10):
+    problem = task.problem("heldout", index)
+    thoughts = task.demonstration(problem)
+    assert len(problem.prompt) == task.max_prompt_chars
+    assert max(map(len, thoughts)) == task.max_thought_chars
+    assert len(thoughts) == task.max_thoughts - 1
+    # Every computation is as long as any other that is well-formed.
+    assert len({len(thought) for thought in thoughts[:-1]}) == 1
+
+
+def test_the_lengths_of_the_hand_worked_problem():
+  assert _SMALL.max_prompt_chars == len(_PROBLEM.prompt) == 34
+  assert _SMALL.max_thought_chars == len(_A) == 12
+  # Five results of one digit: "=1 2 3 4 5" and a newline.
+  wide = arithmetic.Arithmetic(modulus=10, asked=5, chain_length=5)
+  assert wide.max_thought_chars == 11
 
 
 def test_demonstration_of_the_hand_worked_problem():
@@ -105,7 +136,7 @@ def test_the_same_seed_split_and_index_give_the_same_problem():
     assert again.problem("train", index) == _TASK.problem("train", index)
   assert (
     _TASK.problem("train", 0).prompt
-    == "i=99 e=76 c=08 b=e+i h=e-i d=e+h f=h-e g=i-f a=c+g?f a\n"
+    == "i86 d93 e59 i-e=b b+d=a a-d=g g-d=c e-d=h h-e=f?a c\n"
   )
   other_seed = arithmetic.Arithmetic(seed=1)
   assert other_seed.problem("train", 0) != _TASK.problem("train", 0)
@@ -119,7 +150,7 @@ def _renamed(prompt):
 
 
 def test_no_two_splits_share_a_problem_even_renamed_or_reseeded():
-  # Few problems, 5 ** 2 constants and 4 sums or differences: draws coincide.
+  # Few problems, 5 ** 2 constants, a sum or a difference: draws coincide.
   prompts = {
     split: [
       _renamed(task.problem(split, index).prompt)
@@ -153,63 +184,6 @@ def test_letters_say_nothing_about_order():
   assert min(counts) > 8 and max(counts) < 35
 
 
-def _continue(task, problem, errors):
-  """Returns the answer of a chain that goes wrong and then follows itself."""
-  variables, definitions, needed = problem.facts
-  values, operands = dict(variables), {d[0]: d[1:] for d in definitions}
-  for place, name in enumerate(needed):
-    left, operator, right = operands[name]
-    value = {
-      "+": values[left] + values[right],
-      "-": values[left] - values[right],
-      "*": values[left] * values[right],
-    }[operator] % task.modulus
-    values[name] = errors.get(place, lambda value: value)(value)
-  asked = problem.prompt.strip().split("?")[1].split(" ")
-  width = len(str(task.modulus - 1))
-  return " ".join(f"{values[name]:0{width}d}" for name in asked)
-
-
-@pytest.mark.parametrize("options", _DIFFICULTIES)
-def test_a_single_error_always_changes_the_answer(options):
-  task = arithmetic.Arithmetic(**options)
-  for index in range(30):
-    problem = task.problem("train", index)
-    assert _continue(task, problem, {}) == problem.answer
-    for place in range(task.chain_length):
-      for error in (1, task.modulus // 2, task.modulus - 10 % task.modulus):
-        answer = _continue(
-          task, problem, {place: lambda x, e=error: (x + e) % task.modulus}
-        )
-        assert answer != problem.answer
-
-
-def _wrong_digit(rng):
-  """Returns a corruption that rewrites one digit of a two-digit number."""
-
-  def corrupt(value):
-    digits = list(f"{value:02d}")
-    place = rng.integers(2)
-    others = [d for d in "0123456789" if d != digits[place]]
-    digits[place] = others[rng.integers(9)]
-    return int("".join(digits))
-
-  return corrupt
-
-
-@pytest.mark.parametrize("error_count", [1, 2])
-def test_a_wrong_chain_hits_the_answer_at_most_twice_in_a_hundred(error_count):
-  rng = np.random.default_rng(0)
-  problems = [_TASK.problem("train", index) for index in range(100)]
-  hits = 0
-  for problem in problems * 50:
-    places = rng.choice(_TASK.chain_length, error_count, replace=False)
-    errors = {int(place): _wrong_digit(rng) for place in places}
-    hits += _continue(_TASK, problem, errors) == problem.answer
-  assert hits / 5000 <= 0.02
-  assert (hits == 0) == (error_count == 1)
-
-
 def test_the_first_wrong_thought_is_found_exactly():
   rng = np.random.default_rng(1)
   for index in range(100):
@@ -232,19 +206,34 @@ def test_the_first_wrong_thought_is_found_exactly():
     ([_F, _A, _D, _ANSWER], [1, 1, 1, 1]),  # A distractor, truly computed.
     ([_D, _A, _ANSWER], [1, 1, 1]),  # Out of order, with true operands.
     ([_A, _A], [1, 1]),
-    (["a=34+57=90\n", "d=08-90=18\n", "=90 18\n"], [0, 0, 0]),
-    (["a=34+57=90\n", _D, _ANSWER], [0, 1, 1]),
-    (["a=57+34=91\n"], [0]),  # The definition's order counts.
-    (["a=34+57=91"], [0]),  # Not finished.
+    (["c08+e57=a64\n", "a64-b34=d30\n", "=64 30\n"], [0, 0, 0]),
+    (["c08+e57=a64\n", _D, _ANSWER], [0, 1, 1]),
+    (["e57+c08=a65\n"], [0]),  # The definition's order counts.
+    (["c57+e08=a65\n"], [0]),  # So does which value stands with which name,
+    (["c08+b57=a65\n"], [0]),  # and the name, even if the value is right,
+    (["c08+e57=d65\n"], [0]),
+    (["c08+e58=a65\n"], [0]),  # and the operands, even if the result is right.
+    (["c08-e57=a51\n"], [0]),
+    (["08+57=65\n", "c+e=a\n"], [0, 0]),
+    (["c08+e57=a65"], [0]),  # Not finished.
     ([_A, _ANSWER, _D], [1, 1, 0]),  # Nothing follows the answer.
-    ([_A, "=91 18\n", _ANSWER], [1, 0, 0]),
-    (["d=08-91=17\nd=08-91=17\n"], [0]),
-    (["", "\n", "b=34\n"], [0, 0, 0]),
+    ([_A, "=65 32\n", _ANSWER], [1, 0, 0]),
+    ([_A + _D], [0]),
+    (["", "\n", "c08\n"], [0, 0, 0]),
   ],
 )
 def test_a_thought_is_right_if_it_states_a_truth(thoughts, correct):
   expected = [bool(x) for x in correct]
   assert _SMALL.thought_correct(_PROBLEM, thoughts) == expected
+
+
+def test_every_change_of_one_character_makes_a_thought_wrong():
+  for thought in (_A, _F, _D, _ANSWER):
+    for place, character in enumerate(thought):
+      for other in set(_SMALL.alphabet) - {character}:
+        changed = thought[:place] + other + thought[place + 1 :]
+        assert _SMALL.thought_correct(_PROBLEM, [changed]) == [False]
+        assert not _SMALL.verify(_PROBLEM, changed)
 
 
 def test_needless_thoughts_lose_the_goal_when_too_few_are_left():
@@ -257,10 +246,10 @@ def test_needless_thoughts_lose_the_goal_when_too_few_are_left():
 
 
 def test_the_final_answer_alone_decides():
-  assert _SMALL.verify(_PROBLEM, "a=00+00=00\n=91 17\n")
-  assert _SMALL.verify(_PROBLEM, "=91 17\n")
-  assert not _SMALL.verify(_PROBLEM, _A + _D + "=17 91\n")
-  assert _SMALL.extract_answer("=17 91\n") == "17 91"
+  assert _SMALL.verify(_PROBLEM, "c00+e00=a00\n=65 31\n")
+  assert _SMALL.verify(_PROBLEM, "=65 31\n")
+  assert not _SMALL.verify(_PROBLEM, _A + _D + "=31 65\n")
+  assert _SMALL.extract_answer("=31 65\n") == "31 65"
 
 
 @pytest.mark.parametrize(
@@ -271,48 +260,71 @@ def test_the_final_answer_alone_decides():
     " ",
     "=",
     "=\n",
-    "91 17",
-    "91 17\n",
-    "=91 17",
-    "=91 17\r\n",
-    "=91 17\n\n",
-    "\n=91 17\n",
-    " =91 17\n",
-    "=91 17 \n",
-    "=91  17\n",
-    "=9117\n",
-    "=91\n17\n",
-    "=91 1\n7\n",
-    "=91\n",
-    "=17\n",
-    "=91 17 00\n",
-    "=091 17\n",
-    "=91 017\n",
-    "=91 17.0\n",
-    "=+91 17\n",
-    "=91 -83\n",
-    "=91 1７\n",
-    "=91 ١٧\n",
-    "=91\t17\n",
-    "=91 17\n=91 17\n",
-    "=91 18\n=91 17\n",
-    "=91 17\na=34+57=91\n",
-    "=91 17\nthe end\n",
-    "=91 17\x00\n",
-    "=91 17\u2028",
-    "==91 17\n",
-    "a=91 17\n",
-    "x=91 17\n=91 17",
-    "a=34+57=91=91 17\n",
-    "a=34+57=91 =91 17\n",
-    "a=34+57=91\n\n=91 17\n",
-    "a=34+57\n=91 17\n",
-    "a=34/57=91\n=91 17\n",
-    "a=34+57=91;d=08-91=17\n=91 17\n",
-    "A=34+57=91\n=91 17\n",
-    "a=34+57=191\n=91 17\n",
-    "so the answer is\n=91 17\n",
-    "=91 17\n" * 2000,
+    "65 31",
+    "65 31\n",
+    "=65 31",
+    "=65 31\r\n",
+    "=65 31\n\n",
+    "\n=65 31\n",
+    " =65 31\n",
+    "=65 31 \n",
+    "=65  31\n",
+    "=6531\n",
+    "=65\n31\n",
+    "=65 3\n1\n",
+    "=65\n",
+    "=31\n",
+    "=65 31 00\n",
+    "=065 31\n",
+    "=65 031\n",
+    "=65 31.0\n",
+    "=+65 31\n",
+    "=65 -69\n",
+    "=65 3１\n",
+    "=65 ٣١\n",
+    "=65\t31\n",
+    "=65 31\n=65 31\n",
+    "=65 32\n=65 31\n",
+    "=65 31\nc08+e57=a65\n",
+    "=65 31\nthe end\n",
+    "=65 31\x00\n",
+    "=65 31\u2028",
+    "==65 31\n",
+    "a65 31\n",
+    "a=65 31\n",
+    "x=65 31\n=65 31",
+    "c08+e57=a65=65 31\n",
+    "c08+e57=a65 =65 31\n",
+    "c08+e57=a65\n\n=65 31\n",
+    "c08+e57\n=65 31\n",
+    "c08/e57=a65\n=65 31\n",
+    "c08+e57=a65;a65-b34=d31\n=65 31\n",
+    "C08+e57=a65\n=65 31\n",
+    "c08+e57=a165\n=65 31\n",
+    "c08+e57=a6５\n=65 31\n",
+    "c8+e57=a65\n=65 31\n",
+    "08+57=65\n=65 31\n",
+    "08+e57=a65\n=65 31\n",
+    "c08+57=a65\n=65 31\n",
+    "c08+e57=65\n=65 31\n",
+    "a=08+57=65\n=65 31\n",
+    "a=c08+e57\n=65 31\n",
+    "c+e=a\n=65 31\n",
+    "08c+57e=65a\n=65 31\n",
+    "cc08+e57=a65\n=65 31\n",
+    "c08++e57=a65\n=65 31\n",
+    "c08+e57==a65\n=65 31\n",
+    "c08+-e57=a65\n=65 31\n",
+    "c08+e57-b34=d31\n=65 31\n",
+    "c08 + e57 = a65\n=65 31\n",
+    "c08+e57=a65 \n=65 31\n",
+    "c08+e57=a65\r\n=65 31\n",
+    "c08+e57=a65\n=a65 d31\n",
+    "c08+e57=a65\n?65 31\n",
+    "c08\n=65 31\n",
+    "c08 e57 b34 c+e=a b-e=f a-b=d?a d\n=65 31\n",
+    "so the answer is\n=65 31\n",
+    "=65 31\n" * 2000,
   ],
 )
 def test_a_malformed_completion_is_rejected(completion):
@@ -333,6 +345,7 @@ def test_an_answer_beyond_the_modulus_is_none():
     ({"chain_length": 0}, "chain_length is 0"),
     ({"distractors": -1}, "distractors is -1"),
     ({"bases": 1}, "bases is 1"),
+    ({"bases": 2}, "raise bases to 3"),
     ({"seed": -1}, "seed is -1"),
     ({"asked": 0}, "asked is 0"),
     ({"asked": 5}, "asked is 5: lower it to chain_length, 4, or less"),
