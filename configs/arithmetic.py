@@ -1,0 +1,72 @@
+"""The main job: chains of modular arithmetic, taught by final answers."""
+
+import ml_collections
+
+from . import base
+
+
+def get_config(variant: str = "") -> ml_collections.ConfigDict:
+  """Returns the config.
+
+  Args:
+    variant: "" (the main job), "reproduce" (the full tables), "notebook" (a few
+      minutes on one core) or "tiny" (for tests).
+  """
+  config = base.get_config()
+  config.task.name = "arithmetic"
+  if variant == "reproduce":
+    base.make_full(config)
+  elif variant == "notebook":
+    _make_notebook(config)
+  elif variant == "tiny":
+    _make_tiny(config)
+  elif variant:
+    raise ValueError(
+      f"arithmetic.py has no variant {variant!r}: use 'reproduce', 'notebook',"
+      " 'tiny' or none."
+    )
+  return config
+
+
+def _make_notebook(config):
+  """Shrinks the story to what a reader waits for; see colab/."""
+  config.task.arithmetic.update(chain_length=3, distractors=0, bases=2)
+  config.network.update(num_layers=2, max_positions=64)
+  config.sft.update(
+    demonstrations=1000,
+    max_steps=500,
+    min_steps=300,
+    validate_every=50,
+    validation_problems=256,
+  )
+  config.collect.update(problems=256, rows=1024)
+  config.prm.steps = 200
+  config.rl.steps = 40
+  config.loop.iterations = 1
+  config.evaluate.update(
+    problems=100, validation_problems=100, budgets=(1, 2, 4, 8), rows=1024
+  )
+
+
+def _make_tiny(config):
+  """Shrinks everything to what a test can wait for."""
+  config.task.arithmetic.update(
+    chain_length=1, distractors=0, bases=2, asked=1, operators="+"
+  )
+  config.network.update(model_size=32, num_layers=2, head_size=8, mlp_size=64)
+  config.network.max_positions = 64
+  config.sft.update(
+    demonstrations=300,
+    max_steps=60,
+    min_steps=40,
+    validate_every=20,
+    validation_problems=64,
+  )
+  config.collect.update(problems=32, rollouts=4, label_rollouts=2, rows=256)
+  config.prm.update(steps=20, batch_size=32)
+  config.prm.optimizer.warmup_steps = 2
+  config.rl.update(steps=6, problems_per_step=16, rollouts=4)
+  config.loop.iterations = 1
+  config.evaluate.update(
+    problems=32, validation_problems=32, budgets=(1, 2, 4), trees=1, rows=256
+  )

@@ -1,0 +1,195 @@
+"""Every key there is, with its default, and its unit or reason.
+
+The other configs change some of these and add none.
+"""
+
+import ml_collections
+
+
+def get_config(variant: str = "") -> ml_collections.ConfigDict:
+  """Returns the default config; `variant` must be empty."""
+  if variant:
+    raise ValueError(f"base.py has no variant {variant!r}.")
+  config = ml_collections.ConfigDict()
+  config.seed = 0  # Of everything: problems, parameters, sampling.
+  _add_task(config)
+  _add_networks(config)
+  _add_learning(config)
+  _add_measuring(config)
+  return config
+
+
+def make_full(config: ml_collections.ConfigDict) -> None:
+  """Asks for the full tables: every baseline, more problems, larger budgets."""
+  config.loop.baselines = ("demonstrations", "rejection", "outcome")
+  config.evaluate.problems = 500
+  config.evaluate.validation_problems = 500
+  config.evaluate.budgets = (1, 2, 4, 8, 16, 32, 64)
+
+
+def _add_task(config):
+  config.task = ml_collections.ConfigDict()
+  config.task.name = "arithmetic"  # Or "countdown"; its section counts.
+  config.task.arithmetic = ml_collections.ConfigDict(
+    dict(
+      modulus=10,  # Values are in [0, modulus).
+      chain_length=4,  # Computations that the answer needs.
+      distractors=2,  # Definitions that it does not need.
+      operators="+-",  # Any of "+-*".
+      bases=3,  # Constants stated by the prompt.
+      asked=2,  # Results that make up the answer.
+    )
+  )
+  config.task.countdown = ml_collections.ConfigDict(
+    dict(
+      numbers=4,  # Numbers to combine; all must be used.
+      max_number=12,  # Largest given number.
+      target_min=1,  # Smallest target.
+      target_max=60,  # Largest target.
+      max_value=99,  # Largest intermediate result.
+    )
+  )
+  config.tokenizer = ml_collections.ConfigDict()
+  config.tokenizer.kind = "character"  # Or "sentencepiece".
+  config.tokenizer.path = ""  # SentencePiece model; "" trains one.
+  config.tokenizer.vocab_size = 64  # Of a trained SentencePiece model.
+  config.data = ml_collections.ConfigDict()
+  config.data.max_prompt_tokens = 0  # 0: the task's longest prompt.
+  config.data.max_completion_tokens = 0  # 0: the task's longest solution.
+
+
+def _add_networks(config):
+  config.network = ml_collections.ConfigDict(
+    dict(
+      model_size=64,  # Residual width, D.
+      num_layers=3,
+      num_heads=4,  # Query heads, H.
+      num_kv_heads=4,  # Key and value heads, J.
+      head_size=16,  # K.
+      mlp_size=192,  # Gated MLP width, F.
+      position_kind="rope",  # Or "learned".
+      rope_base=10_000.0,
+      max_positions=256,  # Context: prompt and solution, tokens.
+      tied_embedding=True,  # Language head = embedding, transposed.
+    )
+  )
+  config.mesh = ml_collections.ConfigDict(
+    dict(
+      data=-1,  # Devices along the batch; -1: all that are left.
+      fsdp=1,  # Devices that parameters are split over.
+      tensor=1,  # Devices that heads and the MLP are split over.
+    )
+  )
+  config.sampling = ml_collections.ConfigDict(
+    dict(
+      temperature=1.0,  # 0 is greedy.
+      top_k=0,  # 0 keeps all tokens.
+      top_p=1.0,  # 1 keeps all tokens.
+    )
+  )
+  config.inputs = ml_collections.ConfigDict(
+    dict(
+      policy="",  # Checkpoint folder to start from; "": this workdir's newest.
+      prm="",  # The same for the PRM.
+    )
+  )
+
+
+def _optimizer(learning_rate, warmup_steps, schedule):
+  return ml_collections.ConfigDict(
+    dict(
+      learning_rate=learning_rate,  # Peak.
+      warmup_steps=warmup_steps,  # Linear, from 0.
+      schedule=schedule,  # "constant", "cosine" or "linear" decay.
+      end_fraction=0.1,  # Last learning rate over the peak.
+      b1=0.9,
+      b2=0.98,
+      weight_decay=0.1,  # On matrices.
+      clip_norm=1.0,  # Global gradient norm.
+    )
+  )
+
+
+def _add_learning(config):
+  config.checkpoint_every = 200  # Steps between checkpoints of a learner.
+  config.sft = ml_collections.ConfigDict()
+  config.sft.demonstrations = 4000  # Seed solutions; the oracle's only use.
+  config.sft.batch_size = 64  # Demonstrations per step.
+  config.sft.max_steps = 3000  # Upper limit of the warm-up.
+  config.sft.validate_every = 100  # Steps between validations.
+  config.sft.validation_problems = 512  # One sample each.
+  config.sft.plateau_gain = 0.01  # Stop if the last fifth gained less.
+  config.sft.min_steps = 500  # Never stop before.
+  config.sft.optimizer = _optimizer(3e-3, 100, "constant")
+
+  config.collect = ml_collections.ConfigDict()
+  config.collect.problems = 512  # Training problems searched per iteration.
+  config.collect.rollouts = 4  # Solutions per problem, G.
+  config.collect.label_rollouts = 4  # Completions per thought, N.
+  config.collect.rows = 4096  # Rows decoded at once.
+
+  config.prm = ml_collections.ConfigDict()
+  config.prm.trunk = "separate"  # Or "shared": a head on the frozen policy.
+  config.prm.label = "soft"  # Or "hard": Monte-Carlo estimate above 0.
+  config.prm.until_first_error = False  # Drop labels after the first error.
+  config.prm.aggregation = (
+    "min"  # A solution's score: min, product, last, mean.
+  )
+  config.prm.steps = 500
+  config.prm.batch_size = 64  # Solutions per step.
+  config.prm.optimizer = _optimizer(1e-3, 50, "cosine")
+
+  config.rl = ml_collections.ConfigDict()
+  config.rl.steps = 60  # Updates per iteration.
+  config.rl.problems_per_step = 32  # Fresh problems per update.
+  config.rl.rollouts = 8  # Per problem, G.
+  config.rl.credit = ml_collections.ConfigDict(
+    dict(
+      kind="pure",  # "pure", "process", "outcome" or "rejection".
+      alpha=0.5,  # Weight of the process part beside the outcome part.
+      tau=0.1,  # Temperature of the min-form weights.
+      baseline="total",  # Or "thought": see rl/advantages.py.
+      normalize_std=True,  # Divide by the group's standard deviation.
+    )
+  )
+  config.rl.loss = ml_collections.ConfigDict(
+    dict(
+      clip_low=0.2,  # Ratio at least 1 - this.
+      clip_high=0.2,  # Ratio at most 1 + this.
+      kl_coefficient=0.0,  # Weight of the KL to the stage's first policy.
+      kl_sequential=False,  # True: exact for whole sequences; more variance.
+      normalization="token",  # Or "sequence", "constant".
+      constant_length=0,  # Tokens, for "constant".
+    )
+  )
+  config.rl.updates_per_batch = 1  # Updates from one batch of rollouts.
+  config.rl.optimizer = _optimizer(5e-4, 5, "constant")
+
+  config.loop = ml_collections.ConfigDict()
+  config.loop.iterations = 3  # Collect, PRM, policy.
+  config.loop.baselines = ("demonstrations",)  # See pipelines/baselines.py.
+
+
+def _add_measuring(config):
+  config.search = ml_collections.ConfigDict(
+    dict(
+      candidates=4,  # Thoughts per expanded node, A.
+      leaves_per_pass=1,  # Leaves per tree per MCTS pass, S.
+      aggregation="last",  # Beam score of a partial solution.
+      pb_c_init=1.25,  # PUCT exploration.
+      pool_mebibytes=512,  # Keys and values held at once; more problems wait.
+      value_kind="score",  # Of an unvisited child; or "siblings", as mctx.
+    )
+  )
+  config.reproduce = ml_collections.ConfigDict()
+  config.reproduce.seeds = (0, 1, 2)  # Of scripts/reproduce.py.
+  config.evaluate = ml_collections.ConfigDict(
+    dict(
+      problems=200,  # Held-out problems.
+      budgets=(1, 2, 4, 8, 16),  # Samples' worth of policy tokens.
+      methods=("beam", "mcts"),  # Searches, beside sampling.
+      validation_problems=200,  # For what is chosen on validation.
+      trees=3,  # Search trees drawn in the report.
+      rows=4096,  # Rows decoded at once.
+    )
+  )

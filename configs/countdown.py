@@ -1,0 +1,42 @@
+"""Combining numbers to a target: what counts is how much search it takes."""
+
+import ml_collections
+
+from . import base
+
+
+def get_config(variant: str = "") -> ml_collections.ConfigDict:
+  """Returns the config; variants: "", "reproduce", and "tiny" for tests."""
+  config = base.get_config()
+  config.task.name = "countdown"
+  if variant == "reproduce":
+    base.make_full(config)
+  elif variant == "tiny":
+    _make_tiny(config)
+  elif variant:
+    raise ValueError(f"countdown.py has no variant {variant!r}; try 'tiny'.")
+  return config
+
+
+def _make_tiny(config):
+  """Shrinks everything to what a test can wait for."""
+  config.task.countdown.update(
+    numbers=2, max_number=5, target_min=1, target_max=20, max_value=25
+  )
+  config.network.update(model_size=32, num_layers=2, head_size=8, mlp_size=64)
+  config.network.max_positions = 64
+  config.sft.update(
+    demonstrations=100,
+    max_steps=40,
+    min_steps=40,
+    validate_every=20,
+    validation_problems=32,
+  )
+  config.collect.update(problems=16, rollouts=4, label_rollouts=2, rows=128)
+  config.prm.update(steps=10, batch_size=32)
+  config.prm.optimizer.warmup_steps = 2
+  config.rl.update(steps=3, problems_per_step=8, rollouts=4)
+  config.loop.iterations = 1
+  config.evaluate.update(
+    problems=16, validation_problems=16, budgets=(1, 4), trees=1, rows=128
+  )

@@ -1,0 +1,83 @@
+"""The project's claims, each held against its measurement, in words."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from reasoning_rl.evaluation import bootstrap, results
+
+BASELINE_LABELS = {
+  "demonstrations": "more supervised steps",
+  "rejection": "rejection-sampling fine-tuning",
+  "outcome": "loop without the PRM",
+}
+
+
+def label_of(name: str) -> str:
+  """Returns what the report calls a policy of the loop."""
+  if name == "sft":
+    return "warm-up"
+  return f"loop, iteration {int(name.removeprefix('policy_')) + 1}"
+
+
+def checkpoint_of(label: str) -> str:
+  """Returns the checkpoint name of a policy that the report calls `label`."""
+  for name, said in BASELINE_LABELS.items():
+    if label == said:
+      return f"baseline_{name}"
+  if label == "warm-up":
+    return "sft"
+  return f"policy_{int(label.rsplit(' ', 1)[1]) - 1}"
+
+
+def comparisons(
+  per_problem: Mapping[str, np.ndarray], budget: int, solved: bool
+) -> list[dict[str, Any]]:
+  """Returns the claims of the project, each held against its measurement.
+
+  Args:
+    per_problem: Accuracies [B] or [seeds, B] by name.
+    budget: Samples' worth at which methods are compared.
+    solved: Whether a problem counts as solved by any right candidate.
+  """
+  at = lambda name: f"{name}@{budget}"
+  setting = f"{budget} samples' worth of policy tokens"
+  claims = [
+    (at("weighted vote, PRM"), at("weighted vote, ORM"), setting),
+    (at("weighted vote, ORM"), at("majority vote"), setting),
+    (at("weighted vote, PRM"), at("majority vote"), setting),
+  ]
+  for search in ("beam, PRM", "mcts, PRM"):
+    baselines = (
+      ("pass@k",) if solved else ("best-of-N, PRM", "weighted vote, PRM")
+    )
+    claims += [(at(search), at(base), setting) for base in baselines]
+  loops = [
+    name
+    for name in per_problem
+    if name.startswith(("sampled/sft", "sampled/policy"))
+  ]
+  others = [n for n in per_problem if n.startswith("sampled/baseline_")]
+  claims += [(loops[-1], other, "pass@1") for other in (loops[0], *others)]
+  return [
+    results.comparison(
+      _spoken(a),
+      _spoken(b),
+      bootstrap.paired_difference(per_problem[a], per_problem[b]),
+      setting,
+    )
+    for a, b, setting in claims
+    if a in per_problem and b in per_problem and a != b
+  ]
+
+
+def _spoken(name: str) -> str:
+  """Returns what the report calls a measurement."""
+  kind, _, policy = name.partition("/")
+  if not policy:
+    return name.split("@")[0] if "pass@k" not in name else "pass@k by sampling"
+  label = BASELINE_LABELS.get(policy.removeprefix("baseline_"))
+  return label or label_of(policy)

@@ -1,0 +1,214 @@
+"""Collects verified solutions and labels their thoughts, with no human.
+
+Solutions are sampled, verified by their final answer, and every thought gets a
+Monte-Carlo estimate: completions are sampled from right after it, and the
+share that reaches the right answer is its label (Math-Shepherd,
+arXiv:2312.08935; soft estimation is stored, hard estimation follows from it).
+"""
+
+from __future__ import annotations
+
+import pathlib
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import ml_collections
+import numpy as np
+from jaxtyping import Bool, Int
+
+from reasoning_rl import masking, types
+from reasoning_rl.data import batching, records, trajectory_store
+from reasoning_rl.decoding import rollouts
+from reasoning_rl.labels import monte_carlo
+from reasoning_rl.pipelines import experiment as experiment_lib
+from reasoning_rl.pipelines import sampler as sampler_lib
+from reasoning_rl.pipelines import stage as stage_lib
+from reasoning_rl.pipelines import train_sft
+
+
+def run(config: ml_collections.ConfigDict, path: pathlib.Path) -> None:
+  """Collects one iteration alone, from the newest policy."""
+  with stage_lib.open_stage(config, path) as stage:
+    collect(stage, 0, stage.input_policy(train_sft.NAME), "sft")
+
+
+def collect(
+  stage: stage_lib.Stage, iteration: int, params: Any, weights: str
+) -> dict[str, Any]:
+  """Writes the labelled trajectories of an iteration; returns a summary.
+
+  Args:
+    stage: The run.
+    iteration: Names the dataset and the training problems.
+    params: The policy.
+    weights: Names the policy in the lineage.
+  """
+  return stage.once(
+    f"collect_{iteration}", lambda: _collect(stage, iteration, params, weights)
+  )
+
+
+def _collect(stage, iteration, params, weights):
+  config, experiment = stage.config.collect, stage.experiment
+  directory = stage.workdir.trajectories(iteration)
+  if not trajectory_store.is_finished(directory):
+    start = stage.config.sft.demonstrations + iteration * config.problems
+    problems = experiment.problems("train", start, config.problems)
+    path = (stage_lib.STREAMS["collect"], iteration)
+    sampler = sampler_lib.Sampler(experiment, config.rollouts)
+    found = sampler.trajectories(
+      params, experiment.rng(*path), problems, config.rows
+    )
+    found, tokens = Labeler(experiment).label(
+      params,
+      experiment.rng(stage_lib.STREAMS["label"], iteration),
+      problems,
+      found,
+    )
+    lineage = records.Lineage(
+      problem=f"{experiment.task.name}/train",
+      sampler=f"rollouts at temperature {experiment.sampling.temperature}",
+      weights_version=weights,
+      rng_path="/".join(map(str, (stage.config.seed, *path))),
+      verifier_version=experiment.task.version,
+    )
+    trajectory_store.write(
+      directory, found, lineage, experiment.tokenizer.decode
+    )
+  else:
+    found, tokens = trajectory_store.load(directory), 0
+  rewards = np.asarray(found.outcome_reward)
+  groups = rewards.reshape(-1, config.rollouts).mean(axis=1)
+  return {
+    "trajectories": len(rewards),
+    "labels": int(np.sum(found.label_mask)),
+    "pass_at_1": float(rewards.mean()),
+    "mixed_groups": float(np.mean((groups > 0) & (groups < 1))),
+    "sampled_tokens": int(np.sum(found.completion_length)),
+    "label_tokens": int(tokens),
+  }
+
+
+class Labeler:
+  """Monte-Carlo labels of thoughts, all prefixes of many solutions at once."""
+
+  def __init__(self, experiment: experiment_lib.Experiment):
+    """Prepares labelling.
+
+    Args:
+      experiment: The run; `collect.label_rollouts` completions per thought.
+    """
+    self._experiment = experiment
+    self._config = experiment.rollout_config(
+      experiment.config.collect.label_rollouts
+    )
+    self._complete = jax.jit(self._complete_fn)
+
+  def _complete_fn(
+    self, params, rng, tokens, thought_end, mask, row_id, answer
+  ):
+    experiment = self._experiment
+    decoded = rollouts.from_thoughts(
+      experiment.policy,
+      params,
+      rng,
+      tokens,
+      thought_end,
+      mask,
+      row_id,
+      self._config,
+    ).replace(keys_values=None)
+    correct = jnp.zeros(decoded.length.shape, bool)
+    if experiment.answer_check is not None:
+      per_row = decoded.length.shape[0] // answer.shape[0]
+      correct = experiment.answer_check(
+        decoded.tokens, decoded.length, jnp.repeat(answer, per_row, axis=0)
+      )
+      correct &= decoded.stopped_mask
+    return decoded.tokens, decoded.length, correct
+
+  def label(
+    self,
+    params: Any,
+    rng: jax.Array,
+    problems: experiment_lib.ProblemBatch,
+    found: types.Trajectory,
+  ) -> tuple[types.Trajectory, int]:
+    """Returns `found` with soft labels, and the tokens that they cost.
+
+    Args:
+      params: The completer, the policy itself.
+      rng: Folded by row, thought and rollout.
+      problems: The problems, in the order of their groups of rows.
+      found: Verified solutions.
+    """
+    joined = batching.thought_labels(found)
+    thoughts = masking.length_mask(
+      found.thought_count - 1, found.thought_end.shape[1]
+    )
+    group = len(found.outcome_reward) // len(problems)
+    correct, tokens = self._label_rows(
+      params, rng, problems, joined, np.asarray(thoughts), group
+    )
+    rollout_mask = np.broadcast_to(
+      np.asarray(thoughts)[..., None], correct.shape
+    )
+    labels, mask = monte_carlo.soft_labels(
+      jnp.asarray(correct), jnp.asarray(rollout_mask)
+    )
+    labels, mask = monte_carlo.with_outcome(
+      labels, mask, found.thought_count, found.outcome_reward
+    )
+    found = found.replace(
+      labels=np.asarray(labels), label_mask=np.asarray(mask)
+    )
+    return found, tokens
+
+  def _label_rows(self, params, rng, problems, joined, thoughts, group):
+    """Completes every wanted prefix, a piece of the rows at a time."""
+    per_row = thoughts.shape[1] * self._config.num_rollouts
+    rows = len(thoughts)
+    size = min(rows, max(1, self._experiment.config.collect.rows // per_row))
+    parts: list[Bool[np.ndarray, "B T G"]] = []
+    tokens = 0
+    for start in range(0, rows, size):
+      # The last piece is filled up, so that one shape is compiled.
+      index = np.arange(start, start + size) % rows
+      keep = min(size, rows - start)
+      said, length, correct = jax.tree.map(
+        np.asarray,
+        self._complete(
+          params,
+          rng,
+          joined.tokens[index],
+          joined.thought_end[index],
+          thoughts[index],
+          index.astype(np.int32),
+          problems.answer[index // group],
+        ),
+      )
+      if self._experiment.answer_check is None:
+        correct = self._verify(
+          problems, joined, index, group, said, length, per_row
+        )
+      parts.append(correct.reshape(size, thoughts.shape[1], -1)[:keep])
+      tokens += int(length.reshape(size, -1)[:keep].sum())
+    return np.concatenate(parts), tokens
+
+  def _verify(self, problems, joined, index, group, said, length, per_row):
+    """Has the host verify every prefix with its completion."""
+    experiment = self._experiment
+    each = self._config.num_rollouts
+    verdicts = np.zeros(len(length), bool)
+    for row in np.flatnonzero(length):
+      source, at = divmod(row, per_row)
+      problem = index[source] // group
+      start = problems.prompt_length[problem]
+      end = joined.thought_end[index[source], at // each] + 1
+      prefix: Int[np.ndarray, " L"] = joined.tokens[index[source], start:end]
+      text = experiment.completion_text(
+        [*prefix.tolist(), *said[row, : length[row]].tolist()]
+      )
+      verdicts[row] = experiment.task.verify(problems.problems[problem], text)
+    return verdicts

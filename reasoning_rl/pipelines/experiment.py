@@ -1,0 +1,262 @@
+"""What a config describes: the task, its tokens, the networks and their sizes.
+
+Every pipeline starts here; below this line nobody knows what a ConfigDict is.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import pathlib
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import ml_collections
+import numpy as np
+from jaxtyping import Int
+
+from reasoning_rl.data import batching, tokenizers
+from reasoning_rl.decoding import expand, rollouts, sampling
+from reasoning_rl.models import network as network_lib
+from reasoning_rl.models import transformer
+from reasoning_rl.pipelines.errors import ConfigError
+from reasoning_rl.tasks import base as task_base
+from reasoning_rl.tasks import registry
+from reasoning_rl.training import sharding as sharding_lib
+
+_TOKENIZER_PROBLEMS = 500  # Texts that a SentencePiece model is trained on.
+
+
+@dataclasses.dataclass(frozen=True)
+class ProblemBatch:
+  """Problems and their prompts as tokens.
+
+  Attributes:
+    problems: The problems.
+    prompt: Prompt token ids, right-padded.
+    prompt_length: Real prompt tokens.
+    problem_id: Each problem's index in its split.
+    answer: Answer token ids, right-padded.
+  """
+
+  problems: tuple[task_base.Problem, ...]
+  prompt: Int[np.ndarray, "B Lp"]
+  prompt_length: Int[np.ndarray, " B"]
+  problem_id: Int[np.ndarray, " B"]
+  answer: Int[np.ndarray, "B La"]
+
+  def __len__(self) -> int:
+    """Returns the number of problems."""
+    return len(self.problems)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Experiment:
+  """The fixed parts of a run.
+
+  Attributes:
+    config: The resolved config.
+    task: Problems and their verifier.
+    tokenizer: Text to ids and back.
+    policy: The network that writes thoughts.
+    prm: The network that scores them; the policy itself on a shared trunk.
+    orm: The network that scores whole solutions.
+    mesh: The devices.
+    prompt_size: Most prompt tokens, Lp.
+    completion_size: Most completion tokens, L.
+    thought_size: Most tokens in a thought, C.
+    max_thoughts: Most thoughts in a solution, T.
+  """
+
+  config: ml_collections.ConfigDict
+  task: task_base.Task
+  tokenizer: tokenizers.Tokenizer
+  policy: network_lib.Network
+  prm: network_lib.Network
+  orm: network_lib.Network
+  mesh: jax.sharding.Mesh
+  prompt_size: int
+  completion_size: int
+  thought_size: int
+  max_thoughts: int
+
+  @property
+  def shared_trunk(self) -> bool:
+    """Whether the PRM is a head on the policy."""
+    return self.config.prm.trunk == "shared"
+
+  @property
+  def search_prm(self) -> network_lib.Network | None:
+    """The second network a search consults, None on a shared trunk."""
+    return None if self.shared_trunk else self.prm
+
+  @property
+  def sampling(self) -> sampling.SamplingConfig:
+    """How tokens are sampled."""
+    return sampling.SamplingConfig(**self.config.sampling)
+
+  @functools.cached_property
+  def answer_check(self) -> task_base.AnswerCheck | None:
+    """The task's on-device verifier, None where it has none."""
+    if self.config.tokenizer.kind != "character":
+      return None
+    return self.task.make_answer_check(
+      self.tokenizer.encode, self.tokenizer.end_id
+    )
+
+  def rng(self, *path: int) -> jax.Array:
+    """Returns the key at a `fold_in` path from the run's seed."""
+    key = jax.random.key(self.config.seed)
+    for part in path:
+      key = jax.random.fold_in(key, part)
+    return key
+
+  def search_params(self, policy: Any, prm: Any) -> expand.SearchParams:
+    """Returns the parameters that a search consults.
+
+    On a shared trunk the policy's own parameters with the PRM's head are
+    those of both.
+    """
+    if self.shared_trunk:
+      return expand.SearchParams(
+        {**policy, "thought_head": prm["thought_head"]}
+      )
+    return expand.SearchParams(policy, prm)
+
+  def problems(self, split: str, start: int, count: int) -> ProblemBatch:
+    """Returns `count` problems of a split from index `start` on."""
+    problems = tuple(
+      self.task.problem(split, index) for index in range(start, start + count)
+    )
+    encode = self.tokenizer.encode
+    prompt, length = batching.prompt_batch(
+      [encode(p.prompt) for p in problems], self.prompt_size
+    )
+    answers = [encode(p.answer) for p in problems]
+    answer, _ = batching.pad_rows(answers, max(map(len, answers)))
+    ids = np.arange(start, start + count, dtype=np.int32)
+    return ProblemBatch(problems, prompt, length, ids, answer)
+
+  def encode_solution(self, thoughts: Sequence[str]) -> list[int]:
+    """Returns a solution's tokens: the end token closes the last thought."""
+    text = "".join(thoughts)
+    return [*self.tokenizer.encode(text[:-1]), self.tokenizer.end_id]
+
+  def completion_text(self, tokens: Sequence[int]) -> str:
+    """Returns the text the verifier reads; an unfinished one stays open.
+
+    A completion that was cut off right after a newline is not a complete one,
+    so its last thought is left open too.
+    """
+    text = self.tokenizer.decode(tokens)
+    ended = len(tokens) > 0 and tokens[-1] == self.tokenizer.end_id
+    return text + "\n" if ended else text.removesuffix("\n")
+
+  def rollout_config(
+    self, num_rollouts: int, how: sampling.SamplingConfig | None = None
+  ) -> rollouts.RolloutConfig:
+    """Returns the limits and rules of rollouts."""
+    return rollouts.RolloutConfig(
+      num_rollouts=num_rollouts,
+      max_tokens=self.completion_size,
+      max_thought_tokens=self.thought_size,
+      thought_end_id=self.tokenizer.thought_end_id,
+      end_id=self.tokenizer.end_id,
+      sampling=self.sampling if how is None else how,
+    )
+
+  def expand_config(
+    self, num_candidates: int, merge_repeated: bool = True
+  ) -> expand.ExpandConfig:
+    """Returns the limits and rules of expansions."""
+    return expand.ExpandConfig(
+      num_candidates=num_candidates,
+      max_thoughts=self.max_thoughts,
+      max_thought_tokens=self.thought_size,
+      thought_end_id=self.tokenizer.thought_end_id,
+      end_id=self.tokenizer.end_id,
+      sampling=self.sampling,
+      merge_repeated=merge_repeated,
+    )
+
+
+def build(
+  config: ml_collections.ConfigDict, directory: pathlib.Path
+) -> Experiment:
+  """Builds what the config describes; every mistake is a `ConfigError`.
+
+  Args:
+    config: The resolved config.
+    directory: Where a SentencePiece model is trained, once, if one is wanted.
+  """
+  try:
+    return _build(config, directory)
+  except (ValueError, TypeError) as error:
+    if isinstance(error, task_base.TaskError):
+      raise
+    raise ConfigError(f"the config cannot be used: {error}") from error
+
+
+def _build(config, directory) -> Experiment:
+  known = config.task.name in config.task and config.task.name != "name"
+  options = config.task[config.task.name].to_dict() if known else {}
+  # Problems do not depend on the run's seed: seeds share their held-out set.
+  task = registry.make(config.task.name, **options)
+  tokenizer = _tokenizer(config, task, directory)
+  if config.prm.trunk not in ("separate", "shared"):
+    raise ValueError(
+      f"prm.trunk is {config.prm.trunk!r}; use 'separate' or 'shared'."
+    )
+  shared = config.prm.trunk == "shared"
+  policy = _network(config, tokenizer, "language", *["thought"] * shared)
+  thought_size = task.max_thought_chars
+  experiment = Experiment(
+    config=config,
+    task=task,
+    tokenizer=tokenizer,
+    policy=policy,
+    prm=policy if shared else _network(config, tokenizer, "thought"),
+    orm=_network(config, tokenizer, "outcome"),
+    mesh=sharding_lib.make_mesh(**config.mesh),
+    prompt_size=config.data.max_prompt_tokens or task.max_prompt_chars,
+    completion_size=(
+      config.data.max_completion_tokens or task.max_thoughts * thought_size
+    ),
+    thought_size=thought_size,
+    max_thoughts=task.max_thoughts,
+  )
+  _check_context(experiment)
+  return experiment
+
+
+def _check_context(experiment):
+  longest = experiment.prompt_size + experiment.completion_size
+  limit = experiment.config.network.max_positions
+  if longest > limit:
+    raise ValueError(
+      f"a prompt of {experiment.prompt_size} and a solution of"
+      f" {experiment.completion_size} tokens exceed the context of {limit};"
+      f" set network.max_positions to at least {longest}."
+    )
+
+
+def _network(config, tokenizer, *heads) -> network_lib.Network:
+  return network_lib.Network(
+    transformer.NetworkConfig(
+      vocab_size=tokenizer.vocab_size, heads=heads, **config.network
+    )
+  )
+
+
+def _tokenizer(config, task, directory) -> tokenizers.Tokenizer:
+  kind, path = config.tokenizer.kind, config.tokenizer.path
+  if kind == "sentencepiece" and not path:
+    path = directory / "tokenizer.model"
+    if not path.exists():
+      problems = [task.problem("train", i) for i in range(_TOKENIZER_PROBLEMS)]
+      texts = [p.prompt + "".join(task.demonstration(p)) for p in problems]
+      return tokenizers.SentencePieceTokenizer.train(
+        texts, path, config.tokenizer.vocab_size
+      )
+  return tokenizers.make_tokenizer(kind, alphabet=task.alphabet, path=path)

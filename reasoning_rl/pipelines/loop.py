@@ -1,0 +1,66 @@
+"""The closed loop: warm-up, then collect, PRM and policy, again and again.
+
+The last turn collects and labels once more, so that the PRM that searches at
+test time, and the ORM it is compared with, know the final policy. Baselines
+start from the same warm-up and make as many updates on as many tokens.
+"""
+
+from __future__ import annotations
+
+import pathlib
+from typing import Any
+
+import ml_collections
+
+from reasoning_rl.pipelines import (
+  baselines,
+  claims,
+  collect,
+  evaluate,
+  train_policy,
+  train_prm,
+  train_sft,
+)
+from reasoning_rl.pipelines import stage as stage_lib
+
+
+def run(config: ml_collections.ConfigDict, path: pathlib.Path) -> None:
+  """Runs or continues the loop; the last line printed is the report's path."""
+  with stage_lib.open_stage(config, path) as stage:
+    print(run_stages(stage))
+
+
+def run_stages(stage: stage_lib.Stage) -> pathlib.Path:
+  """Runs every stage that is not finished; returns the report's path."""
+  train_sft.warm_up(stage)
+  policies = [("warm-up", "loop", train_sft.NAME)]
+  policy = _policy(stage, train_sft.NAME)
+  prm = None
+  rounds = stage.config.loop.iterations
+  for i in range(rounds):
+    name = f"policy_{i}"
+    _label(stage, i, policy, policies[-1][2], prm)
+    prm = train_prm.load(stage, f"prm_{i}")
+    train_policy.train(stage, name, i, policy, prm)
+    policy = _policy(stage, name)
+    policies.append((claims.label_of(name), "loop", name))
+  final = policies[-1][2]
+  # The reward models that search are fresh, and learn from the same data.
+  collect.collect(stage, rounds, policy, final)
+  everything = range(rounds + 1)
+  for kind in ("prm", "orm"):
+    train_prm.train(stage, f"{kind}_final", everything, policy)
+  policies += baselines.train(stage)
+  models = evaluate.Models(tuple(policies), final, "prm_final", "orm_final")
+  return evaluate.evaluate(stage, models)
+
+
+def _label(stage, iteration: int, policy: Any, weights: str, prm: Any) -> None:
+  """Collects and labels solutions of the policy, and learns from them."""
+  collect.collect(stage, iteration, policy, weights)
+  seen = range(iteration + 1)
+  train_prm.train(stage, f"prm_{iteration}", seen, policy, prm)
+
+
+def _policy(stage, name: str) -> Any:
+  return stage.load(stage.experiment.policy, stage.policy_directory(name))

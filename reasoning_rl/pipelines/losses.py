@@ -1,0 +1,86 @@
+"""Each learner's loss: a network's forward pass under a loss of arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax.numpy as jnp
+
+from reasoning_rl import masking, types
+from reasoning_rl.decoding import sampling, scoring
+from reasoning_rl.models import network as network_lib
+from reasoning_rl.prm import losses as prm_losses
+from reasoning_rl.rl import losses as rl_losses
+
+LossFn = Callable[..., Any]
+
+
+def supervised(policy: network_lib.Network) -> LossFn:
+  """Returns the likelihood loss of a `SupervisedBatch`."""
+
+  def loss_fn(params, batch: types.SupervisedBatch, rng):
+    del rng
+    logprobs = scoring.supervised_logprobs(policy, params, batch.tokens)
+    return rl_losses.supervised_loss(logprobs, batch.loss_mask)
+
+  return loss_fn
+
+
+def thought(prm: network_lib.Network) -> LossFn:
+  """Returns the PRM's loss of a `ThoughtLabels` batch."""
+
+  def loss_fn(params, batch: types.ThoughtLabels, rng):
+    del rng
+    logits = scoring.thought_logits(
+      prm, params, batch.tokens, batch.thought_end
+    )
+    return prm_losses.thought_loss(logits, batch.labels, batch.label_mask)
+
+  return loss_fn
+
+
+def outcome(orm: network_lib.Network) -> LossFn:
+  """Returns the ORM's loss of a `ThoughtLabels` batch."""
+
+  def loss_fn(params, batch: types.ThoughtLabels, rng):
+    del rng
+    logits = scoring.outcome_logits(orm, params, batch.tokens, batch.length)
+    return prm_losses.outcome_loss(logits, batch.outcome_reward)
+
+  return loss_fn
+
+
+def policy(
+  network: network_lib.Network,
+  config: rl_losses.PolicyLossConfig,
+  how: sampling.SamplingConfig,
+) -> LossFn:
+  """Returns the clipped policy loss of a `PolicyBatch`.
+
+  The learner's distribution is the sampler's, `how`, so that the ratio of an
+  unchanged policy is 1.
+  """
+
+  def loss_fn(params, batch: types.PolicyBatch, rng):
+    del rng
+    logprobs, entropy = scoring.completion_logprobs(
+      network,
+      params,
+      batch.prompt,
+      batch.prompt_length,
+      batch.completion,
+      how,
+    )
+    loss, metrics = rl_losses.policy_loss(
+      config,
+      logprobs,
+      batch.behavior_logprobs,
+      batch.reference_logprobs,
+      batch.advantages,
+      batch.completion_mask,
+    )
+    mean_entropy = masking.masked_mean(entropy, batch.completion_mask)
+    return loss, metrics | {"entropy": jnp.asarray(mean_entropy)}
+
+  return loss_fn

@@ -1,0 +1,200 @@
+"""Sampled and verified solutions: rollouts on the device, verdicts, records."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int, Key
+
+from reasoning_rl import types
+from reasoning_rl.data import batching, thoughts
+from reasoning_rl.decoding import decode as decode_lib
+from reasoning_rl.decoding import rollouts, sampling
+from reasoning_rl.pipelines import experiment as experiment_lib
+
+
+class Samples(NamedTuple):
+  """Rollouts of some problems, on the device; B · G rows.
+
+  Attributes:
+    decoded: Tokens and log-probabilities.
+    thought_end: Index of each thought's last token.
+    thought_count: Real thoughts.
+    outcome_reward: 1 where the on-device check accepts; 0 if there is none.
+  """
+
+  decoded: decode_lib.Decoded
+  thought_end: Int[Array, "R T"]
+  thought_count: Int[Array, " R"]
+  outcome_reward: Float[Array, " R"]
+
+
+class Sampler:
+  """Samples solutions with one compiled program per shape."""
+
+  def __init__(
+    self,
+    experiment: experiment_lib.Experiment,
+    num_rollouts: int,
+    how: sampling.SamplingConfig | None = None,
+  ):
+    """Prepares sampling.
+
+    Args:
+      experiment: The run.
+      num_rollouts: Rollouts per problem, G.
+      how: How tokens are chosen; by default as the config says.
+    """
+    self._experiment = experiment
+    self.num_rollouts = num_rollouts
+    self._config = experiment.rollout_config(num_rollouts, how)
+    self._sample = jax.jit(self._sample_fn)
+
+  def _sample_fn(self, params, rng, prompt, prompt_length, problem_id, answer):
+    experiment, group = self._experiment, self.num_rollouts
+    decoded = rollouts.from_prompts(
+      experiment.policy,
+      params,
+      rng,
+      prompt,
+      prompt_length,
+      problem_id,
+      self._config,
+    )
+    # The keys and values are not part of the answer, so they are not computed
+    # for the caller.
+    decoded = decoded.replace(keys_values=None)
+    end, count = thoughts.thought_spans(
+      decoded.tokens,
+      decoded.length,
+      experiment.tokenizer.thought_end_id,
+      experiment.tokenizer.end_id,
+      experiment.max_thoughts,
+    )
+    outcome = jnp.zeros(decoded.length.shape, jnp.float32)
+    if experiment.answer_check is not None:
+      right = experiment.answer_check(
+        decoded.tokens, decoded.length, jnp.repeat(answer, group, axis=0)
+      )
+      outcome = (right & decoded.stopped_mask).astype(jnp.float32)
+    return Samples(decoded, end, count, outcome)
+
+  def sample(
+    self,
+    params: Any,
+    rng: Key[Array, ""],
+    problems: experiment_lib.ProblemBatch,
+  ) -> Samples:
+    """Samples all `problems` at once; verdicts are final."""
+    samples = self._sample(
+      params,
+      rng,
+      problems.prompt,
+      problems.prompt_length,
+      problems.problem_id,
+      problems.answer,
+    )
+    if self._experiment.answer_check is None:
+      correct = verify(
+        self._experiment,
+        problems,
+        np.asarray(samples.decoded.tokens),
+        np.asarray(samples.decoded.length),
+        self.num_rollouts,
+      )
+      samples = samples._replace(outcome_reward=correct.astype(np.float32))
+    return samples
+
+  def trajectories(
+    self,
+    params: Any,
+    rng: Key[Array, ""],
+    problems: experiment_lib.ProblemBatch,
+    rows: int,
+  ) -> types.Trajectory:
+    """Samples `problems` in pieces of at most `rows` rows.
+
+    Returns:
+      Host records; what a problem gets does not depend on the pieces.
+    """
+    size = min(len(problems), max(1, rows // self.num_rollouts))
+    parts = []
+    for start in range(0, len(problems), size):
+      # The last piece is filled up, so that one shape is compiled.
+      index = np.arange(start, start + size) % len(problems)
+      piece = take_problems(problems, index)
+      found = self._to_trajectory(piece, self.sample(params, rng, piece))
+      keep = min(size, len(problems) - start) * self.num_rollouts
+      parts.append(batching.take(found, np.arange(keep)))
+    return batching.concatenate(parts)
+
+  def _to_trajectory(self, problems, samples) -> types.Trajectory:
+    samples = jax.tree.map(np.asarray, samples)
+    decoded, group = samples.decoded, self.num_rollouts
+    shape = samples.thought_end.shape
+    repeat = functools.partial(np.repeat, repeats=group, axis=0)
+    zeros = np.zeros(shape, np.float32)
+    return types.Trajectory(
+      problem_id=repeat(problems.problem_id),
+      prompt=repeat(problems.prompt),
+      prompt_length=repeat(problems.prompt_length),
+      completion=decoded.tokens,
+      completion_length=decoded.length,
+      thought_end=samples.thought_end,
+      thought_count=samples.thought_count,
+      behavior_logprobs=decoded.behavior_logprobs,
+      policy_logprobs=decoded.policy_logprobs,
+      outcome_reward=samples.outcome_reward,
+      labels=zeros,
+      label_mask=np.zeros(shape, bool),
+      thought_rewards=zeros,
+      thought_visits=np.zeros(shape, np.int32),
+      thought_values=zeros,
+    )
+
+
+def take_problems(
+  problems: experiment_lib.ProblemBatch, index: Int[np.ndarray, " B"]
+) -> experiment_lib.ProblemBatch:
+  """Returns the problems at `index`."""
+  return experiment_lib.ProblemBatch(
+    tuple(problems.problems[i] for i in index),
+    problems.prompt[index],
+    problems.prompt_length[index],
+    problems.problem_id[index],
+    problems.answer[index],
+  )
+
+
+def texts(
+  experiment: experiment_lib.Experiment,
+  tokens: Int[np.ndarray, "R L"],
+  length: Int[np.ndarray, " R"],
+) -> list[str]:
+  """Returns the rows as the verifier reads them."""
+  return [
+    experiment.completion_text(row[:size].tolist())
+    for row, size in zip(tokens, length, strict=True)
+  ]
+
+
+def verify(
+  experiment: experiment_lib.Experiment,
+  problems: experiment_lib.ProblemBatch,
+  tokens: Int[np.ndarray, "R L"],
+  length: Int[np.ndarray, " R"],
+  num_rollouts: int,
+) -> Bool[np.ndarray, " R"]:
+  """Returns the host verifier's verdict on every row."""
+  found = texts(experiment, tokens, length)
+  return np.array(
+    [
+      experiment.task.verify(problems.problems[row // num_rollouts], text)
+      for row, text in enumerate(found)
+    ],
+    bool,
+  )

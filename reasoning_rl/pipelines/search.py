@@ -1,0 +1,264 @@
+"""Test-time search over many problems: one compiled program per method."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Float, Int
+
+from reasoning_rl import tree as tree_lib
+from reasoning_rl.decoding import expand
+from reasoning_rl.evaluation import accounting
+from reasoning_rl.models import transformer
+from reasoning_rl.pipelines import experiment as experiment_lib
+from reasoning_rl.pipelines import sampler as sampler_lib
+from reasoning_rl.pipelines.errors import ConfigError
+from reasoning_rl.search import extract, frontier, mcts, selection
+
+METHODS = ("independent", "beam", "mcts")
+
+
+class Found(NamedTuple):
+  """What a search found, problem by problem.
+
+  Attributes:
+    tree: Host trees; see `extract`.
+    solutions: Complete solutions of each problem.
+    policy_tokens: Tokens each problem decoded, discarded branches included.
+    prm_tokens: Tokens a separate PRM read.
+    pool_bytes: Bytes of keys and values in use per problem, the prompt's too.
+    seconds: Wall time per problem.
+  """
+
+  tree: tree_lib.Tree
+  solutions: list[list[extract.Solution]]
+  policy_tokens: Int[np.ndarray, " B"]
+  prm_tokens: Int[np.ndarray, " B"]
+  pool_bytes: Float[np.ndarray, " B"]
+  seconds: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+  """A method at a size.
+
+  Attributes:
+    method: One of `METHODS`.
+    width: Frontier width, for frontier searches.
+    candidates: Thoughts per expanded node.
+    passes: Most passes.
+  """
+
+  method: str
+  width: int
+  candidates: int
+  passes: int
+
+
+def plan(
+  experiment: experiment_lib.Experiment, method: str, budget: int
+) -> Plan:
+  """Returns the search that costs about `budget` samples' worth of tokens.
+
+  Beam search samples `budget` thoughts per depth, M for each of the N / M it
+  keeps (arXiv:2408.03314). MCTS expands M thoughts per pass until its tokens
+  are spent, so its passes are only bounded here.
+  """
+  config, depth = experiment.config.search, experiment.max_thoughts
+  candidates = min(config.candidates, budget)
+  if method == "independent":
+    return Plan(method, budget, 1, depth)
+  if method == "beam":
+    return Plan(method, max(1, budget // candidates), candidates, depth)
+  if method == "mcts":
+    passes = max(1, 2 * budget * depth // (candidates * config.leaves_per_pass))
+    return Plan(method, 1, candidates, passes)
+  raise ValueError(f"method is {method!r}; use one of {METHODS}.")
+
+
+class Searcher:
+  """Runs one plan on any number of problems."""
+
+  def __init__(self, experiment: experiment_lib.Experiment, search: Plan):
+    """Prepares the search.
+
+    Args:
+      experiment: The run.
+      search: The method and its size.
+    """
+    self._experiment, self.plan = experiment, search
+    config = experiment.config.search
+    self._expand_fn = expand.make_expand_fn(
+      experiment.policy,
+      experiment.search_prm,
+      experiment.expand_config(
+        search.candidates, merge_repeated=search.method != "independent"
+      ),
+    )
+    self._mcts = mcts.MCTSConfig(
+      num_candidates=search.candidates,
+      leaves_per_pass=config.leaves_per_pass,
+      puct=selection.PUCTConfig(
+        pb_c_init=config.pb_c_init, value_kind=config.value_kind
+      ),
+    )
+    rule = "independent" if search.method == "independent" else "best"
+    self._frontier = frontier.FrontierConfig(
+      width=search.width,
+      num_candidates=search.candidates,
+      allocate=rule,
+      aggregation=config.aggregation,
+    )
+    self._plant = jax.jit(self._plant_fn)
+    self._run = jax.jit(self._run_fn, donate_argnums=2)
+
+  def pool_bytes(self) -> int:
+    """Returns the bytes of keys and values that one problem may need."""
+    experiment, is_tree = self._experiment, self.plan.method == "mcts"
+    rules = self._mcts if is_tree else self._frontier
+    slots = (rules.capacity(self.plan.passes) - 1) * experiment.thought_size
+    networks = [experiment.policy]
+    if experiment.search_prm is not None:
+      networks.append(experiment.search_prm)
+    slots += experiment.prompt_size
+    return slots * sum(bytes_per_token(n.config) for n in networks)
+
+  def max_problems(self) -> int:
+    """Returns how many problems `search.pool_mebibytes` holds, or refuses."""
+    config, each = self._experiment.config.search, self.pool_bytes()
+    fit = config.pool_mebibytes * 2**20 // each
+    if fit < 1:
+      raise ConfigError(
+        f"one {self.plan.method} search of {self.plan.passes} passes needs"
+        f" {each / 2**20:.0f} MiB of keys and values and search.pool_mebibytes"
+        f" is {config.pool_mebibytes}: raise it or lower the budget."
+      )
+    return fit
+
+  def _plant_fn(self, params, prompt, prompt_length, problem_id):
+    experiment, is_tree = self._experiment, self.plan.method == "mcts"
+    rules = self._mcts if is_tree else self._frontier
+    capacity = rules.capacity(self.plan.passes)
+    root = expand.make_root(
+      experiment.policy,
+      experiment.search_prm,
+      params,
+      prompt,
+      prompt_length,
+      problem_id,
+    )
+    size = experiment.thought_size
+    tree = tree_lib.plant(root, capacity, size, (capacity - 1) * size)
+    return tree if is_tree else frontier.start(tree, self._frontier)
+
+  def _run_fn(self, params, rng, state, token_budget):
+    if self.plan.method == "mcts":
+      return mcts.run(
+        params,
+        rng,
+        state,
+        self._expand_fn,
+        self._mcts,
+        self.plan.passes,
+        token_budget,
+      )
+    return frontier.run(
+      params, rng, state, self._expand_fn, self._frontier, self.plan.passes
+    )
+
+  def search(
+    self,
+    params: expand.SearchParams,
+    rng: jax.Array,
+    problems: experiment_lib.ProblemBatch,
+    token_budgets: tuple[float, ...] = (),
+  ) -> list[Found]:
+    """Searches all problems.
+
+    Args:
+      params: Of the policy and the PRM.
+      rng: Consumed; folded by problem.
+      problems: What to solve.
+      token_budgets: For MCTS, rising policy-token budgets per problem; the
+        same tree grows from one to the next.
+
+    Returns:
+      What was found at each budget; one entry for a frontier search.
+    """
+    begin = time.monotonic()
+    state = self._plant(
+      params, problems.prompt, problems.prompt_length, problems.problem_id
+    )
+    found = []
+    for budget in token_budgets or (np.inf,):
+      limit = min(budget, np.iinfo(np.int32).max)
+      budgets = jnp.full(len(problems), limit, jnp.float32)
+      state = self._run(params, rng, state, budgets)
+      tree = state if self.plan.method == "mcts" else state.tree
+      host = extract.to_host(tree)
+      seconds = (time.monotonic() - begin) / len(problems)
+      found.append(self._found(tree, host, seconds))
+    return found
+
+  def _found(self, tree, host, seconds) -> Found:
+    bytes_of = lambda leaf: leaf.dtype.itemsize * leaf.shape[-1]
+    per_token = sum(
+      bytes_of(leaf) * leaf.shape[-2] for leaf in jax.tree.leaves(tree.pools)
+    )
+    used = host.pool_used + host.prompt_length
+    rows = range(len(host.problem_id))
+    return Found(
+      host,
+      [extract.solutions(host, row) for row in rows],
+      host.policy_tokens,
+      host.prm_tokens,
+      used * float(per_token),
+      seconds,
+    )
+
+
+def search_pieces(
+  searcher: Searcher,
+  params: expand.SearchParams,
+  rng: jax.Array,
+  problems: experiment_lib.ProblemBatch,
+  rows: int,
+  token_budgets: tuple[float, ...] = (),
+) -> list[list[Found]]:
+  """Searches in pieces of at most `rows` rows decoded at once.
+
+  Returns:
+    Per budget, what was found in each piece; the pieces have one size, so the
+    last may repeat problems of the first.
+  """
+  per_problem = searcher.plan.width * searcher.plan.candidates
+  limit = searcher.max_problems()
+  size = min(len(problems), max(1, rows // per_problem), limit)
+  pieces = []
+  for start in range(0, len(problems), size):
+    index = np.arange(start, start + size) % len(problems)
+    piece = sampler_lib.take_problems(problems, index)
+    pieces.append(searcher.search(params, rng, piece, token_budgets))
+  return [list(at_budget) for at_budget in zip(*pieces, strict=True)]
+
+
+def bytes_per_token(config: transformer.NetworkConfig) -> int:
+  """Returns the bytes of one token's float32 keys and values."""
+  return 2 * 4 * config.num_layers * config.num_kv_heads * config.head_size
+
+
+def network_flops(network: Any, tokens: float, context: float) -> float:
+  """Returns the operations a network spends on `tokens` at a mean context."""
+  config = network.config
+  return accounting.transformer_flops(
+    network.num_params(),
+    config.num_layers,
+    config.num_heads * config.head_size,
+    tokens,
+    context,
+  )

@@ -1,0 +1,148 @@
+"""What every stage of a run is given, and the little that all of them do."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import pathlib
+import time
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import jax
+import ml_collections
+
+from reasoning_rl.data import batching
+from reasoning_rl.data import records as records_lib
+from reasoning_rl.models import network as network_lib
+from reasoning_rl.pipelines import experiment as experiment_lib
+from reasoning_rl.pipelines import fit as fit_lib
+from reasoning_rl.pipelines import progress as progress_lib
+from reasoning_rl.pipelines import workdir as workdir_lib
+from reasoning_rl.pipelines.errors import ConfigError
+from reasoning_rl.tasks import base as task_base
+from reasoning_rl.training import checkpoint as checkpoint_lib
+from reasoning_rl.training import train_step as train_step_lib
+
+# Exceptions whose text is a sentence for the user.
+USER_ERRORS = (
+  task_base.TaskError,
+  records_lib.TrajectoryFileError,
+  checkpoint_lib.CheckpointError,
+  train_step_lib.NonFiniteError,
+  batching.PromptTooLongError,
+  batching.CompletionTooLongError,
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Stage:
+  """A run as its stages see it.
+
+  Attributes:
+    experiment: Task, tokenizer and networks.
+    workdir: Where everything is kept.
+    progress: Where everything is said.
+  """
+
+  experiment: experiment_lib.Experiment
+  workdir: workdir_lib.Workdir
+  progress: progress_lib.Progress
+
+  @property
+  def config(self) -> ml_collections.ConfigDict:
+    """The resolved config."""
+    return self.experiment.config
+
+  def once(
+    self, name: str, work: Callable[[], Mapping[str, Any]]
+  ) -> dict[str, Any]:
+    """Does a stage unless it is finished; returns its summary."""
+    if self.workdir.finished(name):
+      self.progress.say(f"{name}: finished before")
+      return self.workdir.summary(name)
+    self.progress.say(f"[bold]{name}[/bold]")
+    begin = time.monotonic()
+    summary = dict(work()) | {"seconds": time.monotonic() - begin}
+    self.workdir.finish(name, summary)
+    shown = {k: v for k, v in summary.items() if isinstance(v, int | float)}
+    self.progress.say(
+      f"{name}: " + ", ".join(f"{k} {v:.4g}" for k, v in shown.items())
+    )
+    return summary
+
+  def fit(
+    self, task: fit_lib.Fit, params: Any, directory: pathlib.Path, *rng: int
+  ) -> tuple[Any, dict[str, Any]]:
+    """Runs or continues a learner; see `fit.fit`."""
+    return fit_lib.fit(
+      task,
+      params,
+      directory=directory,
+      metrics_directory=self.workdir.metrics,
+      mesh=self.experiment.mesh,
+      rng=self.experiment.rng(*rng),
+      checkpoint_every=self.config.checkpoint_every,
+      progress=self.progress,
+    )
+
+  def policy_directory(self, name: str) -> pathlib.Path:
+    """Returns where a stage's policy is kept."""
+    return self.workdir.policy_checkpoints / name
+
+  def prm_directory(self, name: str) -> pathlib.Path:
+    """Returns where a stage's PRM or ORM is kept."""
+    return self.workdir.prm_checkpoints / name
+
+  def load(self, network: network_lib.Network, directory: pathlib.Path) -> Any:
+    """Returns the parameters of a finished learner."""
+    params = network.init(jax.random.key(0))
+    return fit_lib.load_params(directory, params, self.experiment.mesh)
+
+  def input_policy(self, name: str) -> Any:
+    """Returns the policy a lone stage starts from.
+
+    That is `inputs.policy` if set, else this workdir's policy `name`.
+    """
+    given = self.config.inputs.policy
+    path = pathlib.Path(given) if given else self.policy_directory(name)
+    if checkpoint_lib.latest_step(path) is None:
+      raise ConfigError(
+        f"there is no policy in {path}: run the stage before this one in the"
+        " same workdir, or name a checkpoint folder with"
+        " --config.inputs.policy=DIR."
+      )
+    return self.load(self.experiment.policy, path)
+
+
+# Names of random streams, first entry of an rng path.
+STREAMS = {
+  name: index
+  for index, name in enumerate(
+    ("init", "sft", "collect", "label", "prm", "orm", "policy", "validate",
+     "evaluate", "search", "solve")
+  )
+}  # fmt: skip
+
+
+_CACHE = "compilation_cache"  # In the workdir; safe to delete.
+
+
+@contextlib.contextmanager
+def open_stage(
+  config: ml_collections.ConfigDict, path: pathlib.Path
+) -> Iterator[Stage]:
+  """Opens the workdir and builds what the config describes."""
+  progress = progress_lib.Progress()
+  with workdir_lib.open_workdir(path, config) as workdir:
+    # Every iteration compiles the same programs, and so does a resumed run.
+    if jax.config.jax_compilation_cache_dir is None:
+      jax.config.update("jax_compilation_cache_dir", str(workdir.path / _CACHE))
+    experiment = experiment_lib.build(config, workdir.path)
+    experiment.tokenizer.save(workdir.path / _tokenizer_name(config))
+    yield Stage(experiment, workdir, progress)
+
+
+def _tokenizer_name(config) -> str:
+  is_characters = config.tokenizer.kind == "character"
+  return "tokenizer.json" if is_characters else "tokenizer.model"

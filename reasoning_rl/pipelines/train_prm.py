@@ -1,0 +1,134 @@
+"""Learns the process reward model, and the outcome reward model beside it."""
+
+from __future__ import annotations
+
+import pathlib
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import ml_collections
+import numpy as np
+
+from reasoning_rl import types
+from reasoning_rl.data import batching, records, trajectory_store
+from reasoning_rl.labels import monte_carlo
+from reasoning_rl.models import network as network_lib
+from reasoning_rl.pipelines import fit as fit_lib
+from reasoning_rl.pipelines import losses, train_sft
+from reasoning_rl.pipelines import stage as stage_lib
+
+
+def run(config: ml_collections.ConfigDict, path: pathlib.Path) -> None:
+  """Trains a PRM and an ORM alone, on all trajectories of the workdir."""
+  with stage_lib.open_stage(config, path) as stage:
+    iterations = _collected(stage)
+    policy = stage.input_policy(train_sft.NAME)
+    train(stage, "prm_0", iterations, policy)
+    train(stage, "orm_0", iterations, policy)
+
+
+def train(
+  stage: stage_lib.Stage,
+  name: str,
+  iterations: Sequence[int],
+  policy: Any,
+  start: Any = None,
+) -> dict[str, Any]:
+  """Trains a reward model; its checkpoints are `prm/<name>`.
+
+  Args:
+    stage: The run.
+    name: "prm_..." or "orm_...".
+    iterations: Whose trajectories to learn from.
+    policy: The policy whose trunk it starts as, under a fresh head.
+    start: Parameters to start from instead.
+  """
+  return stage.once(
+    name, lambda: _train(stage, name, iterations, policy, start)
+  )
+
+
+def _train(stage, name, iterations, policy, start):
+  experiment, config = stage.experiment, stage.config.prm
+  is_prm = name.startswith("prm")
+  network = experiment.prm if is_prm else experiment.orm
+  source = labelled(stage, iterations)
+  stream = stage_lib.STREAMS["prm" if is_prm else "orm"]
+  if start is None:
+    start = from_policy(network, policy, experiment.rng(stream))
+  make_loss = losses.thought if is_prm else losses.outcome
+  task = fit_lib.Fit(
+    name=name,
+    loss_fn=make_loss(network),
+    batch_at=train_sft.batch_fn(source, config.batch_size, stage.config.seed),
+    num_steps=config.steps,
+    optimizer=config.optimizer,
+    # On a shared trunk the policy must stay what it is.
+    trainable=r"thought_head/.*"
+    if is_prm and experiment.shared_trunk
+    else None,
+  )
+  stage.fit(task, start, stage.prm_directory(name), stream)
+  return {
+    "steps": config.steps,
+    "trajectories": len(source.length),
+    "labels": int(source.label_mask.sum()),
+    "label_mean": float(source.labels[source.label_mask].mean()),
+  }
+
+
+def from_policy(
+  network: network_lib.Network, policy: Any, rng: jax.Array
+) -> Any:
+  """Returns the policy's trunk under fresh heads; `rng` is consumed."""
+  trunk = {k: v for k, v in policy.items() if not k.endswith("_head")}
+  return network_lib.graft(trunk, network.init(rng))
+
+
+def labelled(
+  stage: stage_lib.Stage, iterations: Sequence[int]
+) -> types.ThoughtLabels:
+  """Returns the labels of some iterations, hard or soft as the config says."""
+  config, experiment = stage.config.prm, stage.experiment
+  if config.label not in ("soft", "hard"):
+    raise ValueError(f"prm.label is {config.label!r}; use 'soft' or 'hard'.")
+  found = batching.concatenate(
+    [
+      trajectory_store.load(
+        stage.workdir.trajectories(i),
+        experiment.prompt_size,
+        experiment.completion_size,
+        experiment.max_thoughts,
+      )
+      for i in iterations
+    ]
+  )
+  source = batching.thought_labels(found)
+  mask = source.label_mask
+  if config.until_first_error:
+    mask = np.asarray(monte_carlo.until_first_error(source.labels, mask))
+  labels = source.labels
+  if config.label == "hard":
+    labels = (labels > 0).astype(np.float32)
+  return source.replace(labels=labels, label_mask=mask)
+
+
+def _collected(stage) -> list[int]:
+  """Returns the iterations whose trajectories are complete."""
+  root = stage.workdir.trajectories_root
+  names = [p.name for p in root.iterdir()] if root.exists() else []
+  found = sorted(int(n) for n in names if n.isdigit())
+  if not found:
+    raise records.TrajectoryFileError(
+      f"there are no trajectories in {root}: run scripts/collect.py with the"
+      " same workdir first."
+    )
+  return found
+
+
+def load(stage: stage_lib.Stage, name: str) -> Any:
+  """Returns the parameters of a trained PRM or ORM."""
+  is_prm = name.startswith("prm")
+  network = stage.experiment.prm if is_prm else stage.experiment.orm
+  return stage.load(network, stage.prm_directory(name))

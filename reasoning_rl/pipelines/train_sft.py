@@ -1,0 +1,128 @@
+"""Supervised warm-up on the seed demonstrations, until it stops gaining."""
+
+from __future__ import annotations
+
+import pathlib
+from typing import Any
+
+import ml_collections
+import numpy as np
+
+from reasoning_rl import types
+from reasoning_rl.data import batching
+from reasoning_rl.pipelines import fit as fit_lib
+from reasoning_rl.pipelines import losses
+from reasoning_rl.pipelines import sampler as sampler_lib
+from reasoning_rl.pipelines import stage as stage_lib
+
+NAME = "sft"
+
+
+def run(config: ml_collections.ConfigDict, path: pathlib.Path) -> None:
+  """Runs the warm-up alone."""
+  with stage_lib.open_stage(config, path) as stage:
+    warm_up(stage)
+
+
+def warm_up(stage: stage_lib.Stage) -> dict[str, Any]:
+  """Trains the first policy; its checkpoints are `policy/sft`."""
+  config = stage.config.sft
+  experiment = stage.experiment
+  source = demonstrations(stage)
+
+  def work():
+    validate = _Validation(stage)
+    params = experiment.policy.init(experiment.rng(stage_lib.STREAMS["init"]))
+    task = fit_lib.Fit(
+      name=NAME,
+      loss_fn=losses.supervised(experiment.policy),
+      batch_at=batch_fn(source, config.batch_size, stage.config.seed),
+      num_steps=config.max_steps,
+      optimizer=config.optimizer,
+      stop=validate,
+    )
+    _, notes = stage.fit(
+      task, params, stage.policy_directory(NAME), stage_lib.STREAMS["sft"]
+    )
+    history = notes["validation"]
+    return {
+      "steps": history[-1][0],
+      "validation_pass_at_1": history[-1][1],
+      "validation": history,
+      "demonstrations": config.demonstrations,
+    }
+
+  return stage.once(NAME, work)
+
+
+def demonstrations(stage: stage_lib.Stage) -> types.SupervisedBatch:
+  """Returns the seed demonstrations, the first training problems."""
+  experiment, count = stage.experiment, stage.config.sft.demonstrations
+  problems = experiment.problems("train", 0, count)
+  prompts = [
+    row[:size].tolist()
+    for row, size in zip(problems.prompt, problems.prompt_length, strict=True)
+  ]
+  solutions = [
+    experiment.encode_solution(experiment.task.demonstration(problem))
+    for problem in problems.problems
+  ]
+  return batching.supervised_batch(
+    prompts, solutions, experiment.prompt_size, experiment.completion_size
+  )
+
+
+def batch_fn(source: types.SupervisedBatch, batch_size: int, seed: int):
+  """Returns `batch_at(step, params)` over shuffled epochs of `source`."""
+  size = len(source.length)
+  draws = None
+  at = -1
+
+  def batch_at(step, params):
+    nonlocal draws, at
+    del params
+    if draws is None or step != at:
+      draws = batching.index_batches(size, batch_size, seed, step)
+    at = step + 1
+    return batching.take(source, next(draws))
+
+  return batch_at
+
+
+def plateaued(history: list[list[float]], gain: float) -> bool:
+  """Returns whether the last fifth of the steps gained less than `gain`.
+
+  Args:
+    history: (step, pass@1) of every validation.
+    gain: Least difference of the best pass@1 in the last fifth to the best
+      before it.
+  """
+  cut = 0.8 * history[-1][0]
+  before = [value for step, value in history if step <= cut]
+  after = [value for step, value in history if step > cut]
+  return bool(before) and max(after) - max(before) < gain
+
+
+class _Validation:
+  """Measures sampled pass@1 on validation problems and stops on a plateau."""
+
+  def __init__(self, stage: stage_lib.Stage):
+    config = stage.config.sft
+    self._stage, self._config = stage, config
+    self._problems = stage.experiment.problems(
+      "validation", 0, config.validation_problems
+    )
+    self._sampler = sampler_lib.Sampler(stage.experiment, 1)
+
+  def __call__(self, step: int, params: Any, notes: dict[str, Any]) -> bool:
+    if step % self._config.validate_every and step < self._config.max_steps:
+      return False
+    rng = self._stage.experiment.rng(stage_lib.STREAMS["validate"], step)
+    samples = self._sampler.sample(params, rng, self._problems)
+    pass_at_1 = float(np.mean(np.asarray(samples.outcome_reward)))
+    history = [*notes.get("validation", []), [step, pass_at_1]]
+    notes["validation"] = history
+    self._stage.progress.say(f"  sft step {step}: pass@1 {pass_at_1:.3f}")
+    return step >= self._config.min_steps and plateaued(
+      history, self._config.plateau_gain
+    )
