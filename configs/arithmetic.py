@@ -30,10 +30,12 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
 
 def _make_notebook(config):
   """Shrinks the story to what a reader waits for; see colab/."""
-  config.task.arithmetic.update(chain_length=3, distractors=0, bases=2)
-  config.network.update(num_layers=2, max_positions=64)
+  config.task.arithmetic.update(
+    chain_length=3, distractors=1, bases=4, operators="+"
+  )
+  config.network.num_layers = 2
   config.sft.update(
-    demonstrations=1000,
+    demonstrations=4000,
     max_steps=500,
     min_steps=300,
     validate_every=50,

@@ -19,8 +19,8 @@ def causal_mask(size: int) -> Bool[Array, "L L"]:
 
 
 def masked_mean(
-  x: Float[Array, "..."],
-  mask: Bool[Array, "..."],
+  x: Float[Array, "*B"],
+  mask: Bool[Array, "*B"],
   axis: int | tuple[int, ...] | None = None,
 ) -> Float[Array, "..."]:
   """Returns the mean of `x` where `mask` is True, and 0 where nothing is.

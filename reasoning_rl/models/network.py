@@ -49,7 +49,9 @@ class _Module(nn.Module):
     self.token_embedding = nn.Embed(
       config.vocab_size,
       config.model_size,
-      embedding_init=nn.initializers.normal(0.02),
+      # Tied logits then have unit variance, and a token is not drowned by what
+      # the blocks add to it.
+      embedding_init=nn.initializers.normal(config.model_size**-0.5),
     )
     if config.position_kind == "learned":
       self.position_embedding = nn.Embed(

@@ -77,6 +77,18 @@ class RMSNorm(nn.Module):
     return (wide * scale[None, None]).astype(x.dtype)
 
 
+def residual_init(num_layers: int) -> nn.initializers.Initializer:
+  """Returns the init of what writes to the residual stream.
+
+  Its variance is divided by the number of writers, so that the stream's does
+  not grow with depth ("Language Models are Unsupervised Multitask Learners",
+  section 2.3).
+  """
+  return nn.initializers.variance_scaling(
+    1 / (2 * num_layers), "fan_in", "truncated_normal"
+  )
+
+
 class Attention(nn.Module):
   """Grouped-query attention of the tokens to the segments and themselves."""
 
@@ -102,7 +114,11 @@ class Attention(nn.Module):
     causal = jnp.broadcast_to(causal, (x.shape[0], *causal.shape[1:]))
     output = attention_lib.attend(q, (*segments, (k, v, causal)))
     output = nn.DenseGeneral(
-      config.model_size, axis=(-2, -1), use_bias=False, name="out"
+      config.model_size,
+      axis=(-2, -1),
+      use_bias=False,
+      kernel_init=residual_init(config.num_layers),
+      name="out",
     )(output)
     return output, k, v
 
@@ -115,10 +131,15 @@ class GatedMLP(nn.Module):
   @nn.compact
   def __call__(self, x: Float[Array, "B L D"]) -> Float[Array, "B L D"]:
     """Returns down(silu(gate(x)) · up(x))."""
-    dense = lambda size, name: nn.Dense(size, use_bias=False, name=name)
-    gate = nn.silu(dense(self.config.mlp_size, "gate")(x))
-    hidden = gate * dense(self.config.mlp_size, "up")(x)
-    return dense(self.config.model_size, "down")(hidden)
+    config = self.config
+    wide = lambda name: nn.Dense(config.mlp_size, use_bias=False, name=name)
+    hidden = nn.silu(wide("gate")(x)) * wide("up")(x)
+    return nn.Dense(
+      config.model_size,
+      use_bias=False,
+      kernel_init=residual_init(config.num_layers),
+      name="down",
+    )(hidden)
 
 
 class Block(nn.Module):
