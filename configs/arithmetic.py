@@ -31,7 +31,7 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
 def _make_notebook(config):
   """Shrinks the story to what a reader waits for; see colab/."""
   config.task.arithmetic.update(
-    chain_length=3, distractors=1, bases=4, operators="+"
+    chain_length=2, distractors=1, bases=4, operators="+"
   )
   config.network.num_layers = 2
   config.sft.update(
@@ -59,6 +59,7 @@ def _make_tiny(config):
   config.network.max_positions = 64
   config.sft.update(
     demonstrations=300,
+    decay_steps=60,
     max_steps=60,
     min_steps=40,
     validate_every=20,
@@ -66,6 +67,7 @@ def _make_tiny(config):
   )
   config.collect.update(problems=32, rollouts=4, label_rollouts=2, rows=256)
   config.prm.update(steps=20, batch_size=32)
+  config.sft.optimizer.warmup_steps = 10
   config.prm.optimizer.warmup_steps = 2
   config.rl.update(steps=6, problems_per_step=16, rollouts=4)
   config.loop.iterations = 1

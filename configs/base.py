@@ -115,12 +115,13 @@ def _add_learning(config):
   config.sft = ml_collections.ConfigDict()
   config.sft.demonstrations = 4000  # Seed solutions; the oracle's only use.
   config.sft.batch_size = 64  # Demonstrations per step.
-  config.sft.max_steps = 3000  # Upper limit of the warm-up.
+  config.sft.decay_steps = 800  # The learning rate has decayed by then.
+  config.sft.max_steps = 1500  # Upper limit of the warm-up.
   config.sft.validate_every = 100  # Steps between validations.
   config.sft.validation_problems = 512  # One sample each.
   config.sft.plateau_gain = 0.01  # Stop if the last fifth gained less.
-  config.sft.min_steps = 500  # Never stop before.
-  config.sft.optimizer = _optimizer(3e-3, 100, "constant")
+  config.sft.min_steps = 1000  # Never stop before.
+  config.sft.optimizer = _optimizer(5e-3, 100, "cosine")
 
   config.collect = ml_collections.ConfigDict()
   config.collect.problems = 512  # Training problems searched per iteration.

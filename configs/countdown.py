@@ -27,6 +27,7 @@ def _make_tiny(config):
   config.network.max_positions = 64
   config.sft.update(
     demonstrations=100,
+    decay_steps=40,
     max_steps=40,
     min_steps=40,
     validate_every=20,
@@ -34,6 +35,7 @@ def _make_tiny(config):
   )
   config.collect.update(problems=16, rollouts=4, label_rollouts=2, rows=128)
   config.prm.update(steps=10, batch_size=32)
+  config.sft.optimizer.warmup_steps = 10
   config.prm.optimizer.warmup_steps = 2
   config.rl.update(steps=3, problems_per_step=8, rollouts=4)
   config.loop.iterations = 1

@@ -32,6 +32,7 @@ class Fit:
     batch_at: `batch_at(step, params) -> batch`; may return (batch, metrics).
     num_steps: Updates to make.
     optimizer: A config section of `OptimizerConfig`'s fields.
+    decay_steps: Steps in which the learning rate decays; 0: `num_steps`.
     repeat: Updates from one batch; `batch_at` is asked every `repeat` steps.
     trainable: Pattern of the parameters that change; None: all.
     stop: `stop(step, params, notes) -> bool`, asked after every step; it may
@@ -43,6 +44,7 @@ class Fit:
   batch_at: Callable[..., Any]
   num_steps: int
   optimizer: ml_collections.ConfigDict
+  decay_steps: int = 0
   repeat: int = 1
   trainable: str | None = None
   stop: Callable[[int, Any, dict[str, Any]], bool] | None = None
@@ -72,7 +74,7 @@ def fit(
     progress: Shows the numbers that matter.
   """
   config = optimizer_lib.OptimizerConfig(
-    **task.optimizer, decay_steps=max(1, task.num_steps)
+    **task.optimizer, decay_steps=task.decay_steps or max(1, task.num_steps)
   )
   optimizer = optimizer_lib.make_optimizer(config, task.trainable)
   state = train_step_lib.init_state(params, optimizer, mesh)

@@ -39,6 +39,7 @@ def warm_up(stage: stage_lib.Stage) -> dict[str, Any]:
       batch_at=batch_fn(source, config.batch_size, stage.config.seed),
       num_steps=config.max_steps,
       optimizer=config.optimizer,
+      decay_steps=config.decay_steps,
       stop=validate,
     )
     _, notes = stage.fit(

@@ -320,3 +320,16 @@ def test_a_problems_children_do_not_depend_on_the_other_problems(
     children,
     merged.children,
   )
+
+
+def test_thoughts_without_a_finite_score_are_dropped_but_counted(
+  tiny, prm, prompts, merged
+):
+  broken = jax.tree.map(lambda x: x * np.nan, prm.params)
+  broken = type(prm)(prm.network, broken)
+  _, children = expansion(tiny, broken, prompts, merged.leaf)
+  assert not children.valid_mask.any()
+  np.testing.assert_array_equal(children.tokens, merged.children.tokens)
+  np.testing.assert_array_equal(
+    children.policy_tokens, merged.children.policy_tokens
+  )

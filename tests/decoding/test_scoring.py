@@ -19,6 +19,12 @@ completion_logprobs = jax.jit(
 supervised_logprobs = jax.jit(scoring.supervised_logprobs, static_argnums=0)
 thought_logits = jax.jit(scoring.thought_logits, static_argnums=0)
 outcome_logits = jax.jit(scoring.outcome_logits, static_argnums=0)
+completion_thought_logits = jax.jit(
+  scoring.completion_thought_logits, static_argnums=0
+)
+completion_outcome_logits = jax.jit(
+  scoring.completion_outcome_logits, static_argnums=0
+)
 
 
 @pytest.fixture(scope="module")
@@ -121,3 +127,33 @@ def test_heads_are_read_at_the_last_token_of_each_thought_and_row(
     tiny.params, np.array(hidden), "outcome"
   )
   np.testing.assert_allclose(outcome, expected, **TOLERANCE)
+
+
+def test_heads_read_completions_of_a_shared_prompt_as_they_read_joined_rows(
+  tiny, prompts, completion
+):
+  rng = np.random.default_rng(2)
+  thought_end = rng.integers(0, L, (B, G, 2))
+  lengths = rng.integers(1, L + 1, (B, G))
+  rows, where = joined(prompts, completion)
+  thoughts = completion_thought_logits(
+    tiny.network, tiny.params, *prompts, completion, thought_end
+  )
+  expected = thought_logits(
+    tiny.network,
+    tiny.params,
+    rows,
+    np.take_along_axis(where, thought_end.reshape(-1, 2), axis=1),
+  )
+  np.testing.assert_allclose(
+    thoughts, np.reshape(expected, thoughts.shape), **TOLERANCE
+  )
+  outcomes = completion_outcome_logits(
+    tiny.network, tiny.params, *prompts, completion, lengths
+  )
+  expected = outcome_logits(
+    tiny.network, tiny.params, rows, where[:, 0] + lengths.reshape(-1)
+  )
+  np.testing.assert_allclose(
+    outcomes, np.reshape(expected, (B, G)), **TOLERANCE
+  )
