@@ -36,6 +36,7 @@ def _make_notebook(config):
   config.network.num_layers = 2
   config.sft.update(
     demonstrations=4000,
+    decay_steps=300,
     max_steps=500,
     min_steps=300,
     validate_every=50,

@@ -113,7 +113,7 @@ def _optimizer(learning_rate, warmup_steps, schedule):
 def _add_learning(config):
   config.checkpoint_every = 200  # Steps between checkpoints of a learner.
   config.sft = ml_collections.ConfigDict()
-  config.sft.demonstrations = 4000  # Seed solutions; the oracle's only use.
+  config.sft.demonstrations = 1500  # Seed solutions; the oracle's only use.
   config.sft.batch_size = 64  # Demonstrations per step.
   config.sft.decay_steps = 800  # The learning rate has decayed by then.
   config.sft.max_steps = 1500  # Upper limit of the warm-up.
@@ -124,7 +124,7 @@ def _add_learning(config):
   config.sft.optimizer = _optimizer(5e-3, 100, "cosine")
 
   config.collect = ml_collections.ConfigDict()
-  config.collect.problems = 512  # Training problems searched per iteration.
+  config.collect.problems = 384  # Training problems searched per iteration.
   config.collect.rollouts = 4  # Solutions per problem, G.
   config.collect.label_rollouts = 4  # Completions per thought, N.
   config.collect.rows = 4096  # Rows decoded at once.
@@ -136,12 +136,12 @@ def _add_learning(config):
   config.prm.aggregation = (
     "min"  # A solution's score: min, product, last, mean.
   )
-  config.prm.steps = 500
+  config.prm.steps = 300
   config.prm.batch_size = 64  # Solutions per step.
   config.prm.optimizer = _optimizer(1e-3, 50, "cosine")
 
   config.rl = ml_collections.ConfigDict()
-  config.rl.steps = 60  # Updates per iteration.
+  config.rl.steps = 50  # Updates per iteration.
   config.rl.problems_per_step = 32  # Fresh problems per update.
   config.rl.rollouts = 8  # Per problem, G.
   config.rl.credit = ml_collections.ConfigDict(
@@ -167,7 +167,7 @@ def _add_learning(config):
   config.rl.optimizer = _optimizer(5e-4, 5, "constant")
 
   config.loop = ml_collections.ConfigDict()
-  config.loop.iterations = 3  # Collect, PRM, policy.
+  config.loop.iterations = 2  # Collect, PRM, policy.
   config.loop.baselines = ("demonstrations",)  # See pipelines/baselines.py.
 
 

@@ -146,7 +146,7 @@ class _Evaluation:
     heldout = self._samples(self._heldout, 1)
     curves = self._sampling_curves(heldout, how)
     drawn = self._search_curves(heldout, how, curves)
-    quality = [self._quality(validation, heldout)]
+    quality = self._quality(validation, heldout)
     found = {
       "schema": 1,
       "task": self._experiment.task.name,
@@ -322,11 +322,17 @@ class _Evaluation:
       samples,
       min(_ORACLE_SAMPLES, max(self._budgets)),
     )
-    return measure.prm_quality(
+    quality = measure.prm_quality(
       "PRM",
       label(self._validation, validation),
       label(self._heldout, heldout),
     )
+    if quality is None:
+      self._notes.append(
+        "PRM quality was not measured: the validation solutions are all right"
+        " or all wrong."
+      )
+    return [] if quality is None else [quality]
 
   def _say(self, text: str) -> None:
     self._stage.progress.say(f"  {text}")

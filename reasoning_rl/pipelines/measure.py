@@ -360,9 +360,17 @@ def oracle_labels(
 
 def prm_quality(
   name: str, validation: tuple, heldout: tuple
-) -> reward_quality.RewardQuality:
-  """Measures a PRM on held-out solutions; its threshold is from validation."""
+) -> reward_quality.RewardQuality | None:
+  """Measures a PRM on held-out solutions; its threshold is from validation.
+
+  Returns:
+    None where the validation solutions are all right or all wrong: there is
+    then no threshold to choose.
+  """
   scores, verdicts, mask, _ = validation
+  right = np.all(verdicts | ~mask, axis=1)
+  if right.all() or not right.any():
+    return None
   threshold = reward_quality.choose_threshold(scores, verdicts, mask)
   scores, verdicts, mask, ids = heldout
   return reward_quality.measure(name, scores, verdicts, mask, ids, threshold)
