@@ -54,23 +54,24 @@ def _make_notebook(config):
 def _make_tiny(config):
   """Shrinks everything to what a test can wait for."""
   config.task.arithmetic.update(
-    chain_length=1, distractors=0, bases=2, asked=1, operators="+"
+    modulus=5, chain_length=1, distractors=0, bases=4, asked=1
   )
   config.network.update(model_size=32, num_layers=2, head_size=8, mlp_size=64)
   config.network.max_positions = 64
   config.sft.update(
-    demonstrations=300,
-    decay_steps=60,
-    max_steps=60,
-    min_steps=40,
-    validate_every=20,
+    demonstrations=1000,
+    decay_steps=110,
+    max_steps=110,
+    min_steps=110,
+    validate_every=55,
     validation_problems=64,
   )
-  config.collect.update(problems=32, rollouts=4, label_rollouts=2, rows=256)
-  config.prm.update(steps=20, batch_size=32)
+  config.collect.update(problems=64, rollouts=4, label_rollouts=2, rows=256)
+  config.prm.update(steps=40, batch_size=32)
   config.sft.optimizer.warmup_steps = 10
   config.prm.optimizer.warmup_steps = 2
-  config.rl.update(steps=6, problems_per_step=16, rollouts=4)
+  config.rl.update(steps=30, problems_per_step=32, rollouts=4)
+  config.rl.optimizer.learning_rate = 2e-3
   config.loop.iterations = 1
   config.evaluate.update(
     problems=32, validation_problems=32, budgets=(1, 2, 4), trees=1, rows=256
