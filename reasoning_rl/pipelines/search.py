@@ -196,8 +196,8 @@ class Searcher:
     )
     found = []
     for budget in token_budgets or (np.inf,):
-      limit = min(budget, np.iinfo(np.int32).max)
-      budgets = jnp.full(len(problems), limit, jnp.float32)
+      limit = int(min(budget, np.iinfo(np.int32).max))
+      budgets = jnp.full(len(problems), limit, jnp.int32)
       state = self._run(params, rng, state, budgets)
       tree = state if self.plan.method == "mcts" else state.tree
       host = extract.to_host(tree)

@@ -73,7 +73,11 @@ def demonstrations(stage: stage_lib.Stage) -> types.SupervisedBatch:
   )
 
 
-def batch_fn(source: types.SupervisedBatch, batch_size: int, seed: int):
+def batch_fn(
+  source: types.SupervisedBatch | types.ThoughtLabels,
+  batch_size: int,
+  seed: int,
+):
   """Returns `batch_at(step, params)` over shuffled epochs of `source`."""
   size = len(source.length)
   draws = None
