@@ -1,10 +1,11 @@
-"""An on-device check of a final "=..." thought with a fixed-width answer."""
+"""An on-device verifier of fixed-width thoughts and a final "=..." thought."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Int
 
 from reasoning_rl import masking
@@ -12,29 +13,31 @@ from reasoning_rl.tasks import base
 
 
 def make(
-  encode: Callable[[str], list[int]], end_id: int, answers: Iterable[str]
+  encode: Callable[[str], list[int]],
+  end_id: int,
+  answers: Iterable[str],
+  thought: Sequence[str],
 ) -> base.AnswerCheck:
-  """Returns a check that can be jitted.
+  """Returns a verifier that can be jitted.
 
-  The check demands that the completion ends in "=", the answer and the end
-  token, that this thought starts where another one ended (or at the start),
-  that no earlier thought opens with "=", and that the only end token is the
-  last. The end token stands for the newline that closes the last thought (see
-  `base`): with a newline before it, the last thought would be an empty one, and
-  the check refuses. It does not read the thoughts before: on completions whose
-  thoughts are all well-formed it agrees with the host's verifier, which stays
-  the authority on every other text.
+  It accepts any number of well-formed thoughts followed by "=", the answer and
+  the end token, and nothing else: exactly what a host verifier accepts whose
+  thoughts are written as `thought` says. The end token stands for the newline
+  that closes the last thought (see `base`).
 
   Args:
     encode: Text to token ids, with nothing added.
     end_id: Id of the end-of-text token, counted in the completion's length.
     answers: Answers in which every number occurs at every place.
+    thought: The characters allowed at each place of a thought, its newline
+      included; no "=" at the first place.
 
   Returns:
     `check(completion, completion_length, answer)`; the rows of `answer` are
     `encode(problem.answer)`.
   """
-  newline, equals, width = _ids(encode, answers)
+  equals, width = _ids(encode, answers)
+  allowed = _allowed_ids(encode, thought)
 
   def check(
     completion: Int[Array, "B L"],
@@ -46,44 +49,55 @@ def make(
         f"answers have {answer.shape[1]} tokens, the check was made for {width}"
       )
     size = completion.shape[1]
-    inside = masking.length_mask(completion_length, size)
-    previous = jnp.pad(
-      completion[:, :-1], ((0, 0), (1, 0)), constant_values=newline
-    )
-    opens = inside & (completion == equals) & (previous == newline)
     start = completion_length - (width + 2)  # Of "=", answer, end token.
-    # If the first opening is the final answer's, there is no other: an answer
-    # holds no newline.
-    opens_once = jnp.any(opens, axis=1) & (jnp.argmax(opens, axis=1) == start)
-    ends_once = jnp.sum(inside & (completion == end_id), axis=1) == 1
-    expected = jnp.pad(answer, ((0, 0), (0, 1)), constant_values=end_id)
-    # Clipping keeps the gather in bounds; where it acts, `opens_once` is False.
-    position = start[:, None] + 1 + jnp.arange(width + 1)[None]
+    at = allowed[None, np.arange(size) % len(allowed)]
+    fits = jnp.any(completion[..., None] == at, axis=-1)
+    well_formed = jnp.all(fits | ~masking.length_mask(start, size), axis=1)
+    well_formed &= (start >= 0) & (start % len(allowed) == 0)
+    expected = jnp.pad(answer, ((0, 0), (1, 0)), constant_values=equals)
+    expected = jnp.pad(expected, ((0, 0), (0, 1)), constant_values=end_id)
+    # Clipping keeps the gather in bounds; where it acts, `start` is negative.
+    position = start[:, None] + jnp.arange(width + 2)[None]
     final = jnp.take_along_axis(
       completion, jnp.clip(position, 0, size - 1), axis=1
     )
-    return opens_once & ends_once & jnp.all(final == expected, axis=1)
+    return well_formed & jnp.all(final == expected, axis=1)
 
   return check
 
 
 def _ids(
   encode: Callable[[str], list[int]], answers: Iterable[str]
-) -> tuple[int, int, int]:
-  """Returns the ids of newline and "=", and the tokens of an answer."""
+) -> tuple[int, int]:
+  """Returns the id of "=", and the tokens of an answer."""
   newline, equals = encode("\n"), encode("=")
   widths = set()
   for answer in answers:
     tokens = encode(answer)
     widths.add(len(tokens))
-    # Where pieces merge across these borders, equal text can be other tokens:
-    # an earlier "=..." would not be seen after a merged newline.
+    # Where pieces merge across these borders, equal text can be other tokens.
     if encode(f"\n={answer}\n") != newline + equals + tokens + newline:
       widths.add(-1)
   if len(newline) != 1 or len(equals) != 1 or len(widths) != 1 or -1 in widths:
-    raise ValueError(
-      "the on-device answer check needs a tokenizer that gives newline and '=' "
-      "a token each and every answer the same number of tokens: use a character"
-      " tokenizer, or verify on the host"
-    )
-  return newline[0], equals[0], widths.pop()
+    raise _needs_characters()
+  return equals[0], widths.pop()
+
+
+def _allowed_ids(
+  encode: Callable[[str], list[int]], thought: Sequence[str]
+) -> Int[np.ndarray, "P A"]:
+  """Returns the ids that each place allows, filled up with one of them."""
+  ids = [[encode(character) for character in place] for place in thought]
+  if any(len(tokens) != 1 for place in ids for tokens in place):
+    raise _needs_characters()
+  width = max(map(len, ids))
+  rows = [[tokens[0] for tokens in place] for place in ids]
+  return np.array([row + row[:1] * (width - len(row)) for row in rows])
+
+
+def _needs_characters() -> ValueError:
+  return ValueError(
+    "the on-device answer check needs a tokenizer that gives every character of"
+    " a thought, newline and '=' a token each and every answer the same number"
+    " of tokens: use a character tokenizer, or verify on the host"
+  )

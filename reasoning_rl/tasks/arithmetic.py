@@ -235,7 +235,13 @@ class Arithmetic:
     """Returns the on-device verifier; see `answer_check.make`."""
     texts = [self._text(value) for value in range(self.modulus)]
     samples = [" ".join([text] * self.asked) for text in texts]
-    return answer_check.make(encode, end_id, samples)
+    letters = string.ascii_lowercase[: self._variables]
+    number = (string.digits,) * self._width
+    value = (letters, *number)
+    thought = (*value, "+-*", *value, "=", *value, "\n")
+    # An operator that the task does not use has no token either.
+    known = ["".join(c for c in p if c in self.alphabet) for p in thought]
+    return answer_check.make(encode, end_id, samples, known)
 
   def _asked(self, chain: Sequence[int]) -> list[int]:
     """Returns `asked` of the chain's results, evenly spaced up to the last."""

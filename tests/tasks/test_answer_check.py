@@ -35,7 +35,7 @@ def _run_tokens(rows, answers):
   )
 
 
-def test_it_agrees_with_the_verifier_on_well_formed_completions():
+def test_it_agrees_with_the_verifier_on_chosen_completions():
   rng = np.random.default_rng(0)
   cases = []
   for index in range(40):
@@ -58,6 +58,9 @@ def test_it_agrees_with_the_verifier_on_well_formed_completions():
       (problem, "".join(chain)),
       (problem, answer),
       (problem, "+" + answer[1:]),
+      (problem, "".join([chain[0][1:], *chain[1:], answer])),
+      (problem, "".join([chain[0].replace("=", "+"), answer])),
+      (problem, "".join([chain[0], chain[1][:3] + answer])),
       (problem, "\n"),
     ]
   completions = [completion for _, completion in cases]
@@ -65,6 +68,25 @@ def test_it_agrees_with_the_verifier_on_well_formed_completions():
   expected = [_TASK.verify(problem, text) for problem, text in cases]
   np.testing.assert_array_equal(verdicts, expected)
   assert 80 < sum(expected) < len(cases) - 80
+
+
+def test_it_agrees_with_the_verifier_on_damaged_completions():
+  rng = np.random.default_rng(1)
+  cases = []
+  for index in range(200):
+    problem = _TASK.problem("train", index)
+    text = [*"".join(_TASK.demonstration(problem))[:-1]]
+    for _ in range(rng.integers(1, 4)):
+      # Most damage is done before the answer, so that answers stay right.
+      at = rng.integers(len(text) - rng.choice([0, 6]))
+      character = rng.choice([*_ALPHABET])
+      edit = rng.integers(3)
+      text[at : at + (edit > 0)] = [character] if edit < 2 else []
+    cases.append((problem, "".join(text) + "\n"))
+  verdicts = _run([text for _, text in cases], [p.answer for p, _ in cases])
+  expected = [_TASK.verify(problem, text) for problem, text in cases]
+  np.testing.assert_array_equal(verdicts, expected)
+  assert 10 < sum(expected) < 150
 
 
 def test_a_completion_without_its_end_token_is_wrong():
@@ -92,8 +114,8 @@ def test_a_second_end_token_is_wrong():
   check = jax.jit(_TASK.make_answer_check(_encode, _END))
   answer = np.array([_encode("12 34")], np.int32)
   assert not check(tokens, np.array([len(ids) + 2]), answer)[0]
-  # The same row from its second token on is right.
-  assert check(tokens[:, 1:], np.array([len(ids) + 1]), answer)[0]
+  # The same row from its "=" on is right.
+  assert check(tokens[:, 2:], np.array([len(ids)]), answer)[0]
 
 
 def test_a_row_shorter_than_an_answer_is_wrong():
@@ -116,4 +138,4 @@ def _merging(text):
 @pytest.mark.parametrize("answers", [["12", "34"], ["34"]])
 def test_a_tokenizer_that_merges_across_borders_is_refused(answers):
   with pytest.raises(ValueError, match="use a character tokenizer"):
-    answer_check.make(_merging, 0, answers)
+    answer_check.make(_merging, 0, answers, ["a", "\n"])
