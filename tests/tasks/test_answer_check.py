@@ -79,8 +79,10 @@ def test_it_agrees_with_the_verifier_on_damaged_completions():
     for _ in range(rng.integers(1, 4)):
       # Most damage is done before the answer, so that answers stay right.
       at = rng.integers(len(text) - rng.choice([0, 6]))
-      character = rng.choice([*_ALPHABET])
-      edit = rng.integers(3)
+      same = str.isdigit if text[at].isdigit() else str.isalpha
+      alike = [c for c in _ALPHABET if same(c)]
+      character = rng.choice(alike if rng.random() < 0.8 else [*_ALPHABET])
+      edit = rng.choice(3, p=(0.1, 0.8, 0.1))
       text[at : at + (edit > 0)] = [character] if edit < 2 else []
     cases.append((problem, "".join(text) + "\n"))
   verdicts = _run([text for _, text in cases], [p.answer for p, _ in cases])
