@@ -54,6 +54,8 @@ def _add_task(config):
   config.tokenizer.path = ""  # SentencePiece model; "" trains one.
   config.tokenizer.vocab_size = 64  # Of a trained SentencePiece model.
   config.data = ml_collections.ConfigDict()
+  # Permute names that mean nothing, afresh at every supervised step.
+  config.data.rename = True
   config.data.max_prompt_tokens = 0  # 0: the task's longest prompt.
   config.data.max_completion_tokens = 0  # 0: the task's longest solution.
 
@@ -95,7 +97,7 @@ def _add_networks(config):
   )
 
 
-def _optimizer(learning_rate, warmup_steps, schedule):
+def _optimizer(learning_rate, warmup_steps, schedule, weight_decay=0.1):
   return ml_collections.ConfigDict(
     dict(
       learning_rate=learning_rate,  # Peak.
@@ -104,7 +106,7 @@ def _optimizer(learning_rate, warmup_steps, schedule):
       end_fraction=0.1,  # Last learning rate over the peak.
       b1=0.9,
       b2=0.98,
-      weight_decay=0.1,  # On matrices.
+      weight_decay=weight_decay,  # On matrices.
       clip_norm=1.0,  # Global gradient norm.
     )
   )
@@ -121,12 +123,18 @@ def _add_learning(config):
   config.sft.validation_problems = 512  # One sample each.
   config.sft.plateau_gain = 0.01  # Stop if the last fifth gained less.
   config.sft.min_steps = 1000  # Never stop before.
-  config.sft.optimizer = _optimizer(5e-3, 100, "cosine")
+  config.sft.optimizer = _optimizer(5e-3, 100, "cosine", weight_decay=1.0)
 
+  _add_reward_models(config)
+  _add_policy_learning(config)
+
+
+def _add_reward_models(config):
   config.collect = ml_collections.ConfigDict()
-  config.collect.problems = 384  # Training problems searched per iteration.
+  config.collect.problems = 3072  # Training problems searched per iteration.
   config.collect.rollouts = 4  # Solutions per problem, G.
-  config.collect.label_rollouts = 4  # Completions per thought, N.
+  config.collect.labelled = 3072  # Problems with one labelled solution.
+  config.collect.label_rollouts = 2  # Completions per thought, N.
   config.collect.rows = 4096  # Rows decoded at once.
 
   config.prm = ml_collections.ConfigDict()
@@ -139,6 +147,13 @@ def _add_learning(config):
   config.prm.steps = 300
   config.prm.batch_size = 64  # Solutions per step.
   config.prm.optimizer = _optimizer(1e-3, 50, "cosine")
+
+
+def _add_policy_learning(config):
+  config.imitation = ml_collections.ConfigDict()
+  config.imitation.steps = 60  # Per iteration, on right solutions found so far.
+  config.imitation.batch_size = 256  # Solutions per step.
+  config.imitation.optimizer = _optimizer(2e-3, 5, "cosine", weight_decay=1.0)
 
   config.rl = ml_collections.ConfigDict()
   config.rl.steps = 50  # Updates per iteration.

@@ -4,16 +4,21 @@
   rejection       rejection-sampling fine-tuning: imitate the right samples
   outcome         the loop without the PRM: GRPO with outcome rewards
 
-Each makes as many updates as the loop, on as many completions per update.
+Each makes as many updates as the loop, on as many completions per update, and
+the last two sample as many solutions.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
 
-from reasoning_rl.pipelines import claims, losses, train_policy, train_sft
-from reasoning_rl.pipelines import fit as fit_lib
+from reasoning_rl.pipelines import (
+  claims,
+  collect,
+  imitate,
+  train_policy,
+  train_sft,
+)
 from reasoning_rl.pipelines import stage as stage_lib
 from reasoning_rl.pipelines.errors import ConfigError
 from reasoning_rl.rl import advantages
@@ -28,49 +33,66 @@ def train(stage: stage_lib.Stage) -> list[tuple[str, str, str]]:
         f"loop.baselines names {name!r}; there are"
         f" {', '.join(claims.BASELINE_LABELS)}."
       )
-    checkpoint = f"baseline_{name}"
-    policy = stage.load(
-      stage.experiment.policy, stage.policy_directory(train_sft.NAME)
-    )
     if name == "demonstrations":
-      _demonstrations(stage, checkpoint, policy)
+      _demonstrations(stage)
     else:
-      _reinforced(stage, checkpoint, policy, name)
-    policies.append((claims.BASELINE_LABELS[name], "baseline", checkpoint))
+      _without_prm(stage, name)
+    policies.append((claims.BASELINE_LABELS[name], "baseline", _final(name)))
   return policies
 
 
-def _updates(stage: stage_lib.Stage) -> int:
-  """Returns the updates that the loop makes."""
-  return stage.config.loop.iterations * stage.config.rl.steps
+def _final(name: str) -> str:
+  return f"baseline_{name}"
 
 
-def _demonstrations(stage, name: str, policy: Any) -> None:
-  """Goes on with supervised steps, as many rows each as the loop's."""
-  config, experiment = stage.config, stage.experiment
-  rows = config.rl.problems_per_step * config.rl.rollouts
-  source = train_sft.demonstrations(stage)
-
-  def work():
-    task = fit_lib.Fit(
-      name=name,
-      loss_fn=losses.supervised(experiment.policy),
-      batch_at=train_sft.batch_fn(source, rows, config.seed + 1),
-      num_steps=_updates(stage),
-      optimizer=config.rl.optimizer,
-    )
-    path = (stage_lib.STREAMS["sft"], 1)
-    stage.fit(task, policy, stage.policy_directory(name), *path)
-    return {"steps": _updates(stage)}
-
-  stage.once(name, work)
+def _policy(stage: stage_lib.Stage, name: str):
+  return stage.load(stage.experiment.policy, stage.policy_directory(name))
 
 
-def _reinforced(stage, name: str, policy: Any, kind: str) -> None:
-  """Learns from the final answers alone, on the loop's own problems."""
+def _demonstrations(stage: stage_lib.Stage) -> None:
+  """Goes on with supervised steps, as many as the loop's updates."""
+  config = stage.config
+  each = config.imitation.steps + config.rl.steps
+  imitate.train(
+    stage,
+    _final("demonstrations"),
+    train_sft.demonstrations(stage),
+    _policy(stage, train_sft.NAME),
+    config.loop.iterations * each,
+  )
+
+
+def _without_prm(stage: stage_lib.Stage, kind: str) -> None:
+  """Runs the loop's iterations on the final answers alone.
+
+  "rejection" spends the updates of policy learning on imitation as well.
+  """
+  config, rounds = stage.config, stage.config.loop.iterations
   credit = dataclasses.replace(
-    advantages.CreditConfig(**stage.config.rl.credit), kind=kind
+    advantages.CreditConfig(**config.rl.credit), kind="outcome"
   )
-  train_policy.train(
-    stage, name, 0, policy, None, credit, num_steps=_updates(stage)
-  )
+  is_outcome = kind == "outcome"
+  steps = config.imitation.steps + (0 if is_outcome else config.rl.steps)
+  weights, datasets = train_sft.NAME, []
+  for i in range(rounds):
+    # The first dataset is the warm-up's, and so the loop's own.
+    dataset = f"{kind}_{i}" if i else "0"
+    if i:
+      collect.collect(
+        stage, i, _policy(stage, weights), weights, dataset, labelled=0
+      )
+    datasets.append(dataset)
+    final = _final(kind) if i == rounds - 1 else f"{_final(kind)}_{i}"
+    imitation = f"{_final(kind)}_imitation_{i}" if is_outcome else final
+    imitate.train(
+      stage,
+      imitation,
+      imitate.solutions(stage, datasets),
+      _policy(stage, weights),
+      steps,
+    )
+    if is_outcome:
+      train_policy.train(
+        stage, final, i, _policy(stage, imitation), None, credit
+      )
+    weights = final

@@ -1,14 +1,17 @@
 """Collects verified solutions and labels their thoughts, with no human.
 
-Solutions are sampled, verified by their final answer, and every thought gets a
-Monte-Carlo estimate: completions are sampled from right after it, and the
-share that reaches the right answer is its label (Math-Shepherd,
-arXiv:2312.08935; soft estimation is stored, hard estimation follows from it).
+Solutions are sampled and verified by their final answer. Of the first solution
+of each of `collect.labelled` problems, every thought gets a Monte-Carlo
+estimate: completions are sampled from right after it, and the share that
+reaches the right answer is its label (Math-Shepherd, arXiv:2312.08935; soft
+estimation is stored, hard estimation follows from it). Labels are spread over
+many problems, since a PRM that sees a problem several times learns the problem.
 """
 
 from __future__ import annotations
 
 import pathlib
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -34,50 +37,66 @@ def run(config: ml_collections.ConfigDict, path: pathlib.Path) -> None:
 
 
 def collect(
-  stage: stage_lib.Stage, iteration: int, params: Any, weights: str
+  stage: stage_lib.Stage,
+  iteration: int,
+  params: Any,
+  weights: str,
+  name: str = "",
+  labelled: int | None = None,
 ) -> dict[str, Any]:
   """Writes the labelled trajectories of an iteration; returns a summary.
 
   Args:
     stage: The run.
-    iteration: Names the dataset and the training problems.
+    iteration: Chooses the training problems and random numbers.
     params: The policy.
     weights: Names the policy in the lineage.
+    name: Names the dataset; by default the iteration.
+    labelled: Problems with a labelled solution; by default as the config says.
   """
+  name = name or str(iteration)
+  if labelled is None:
+    labelled = stage.config.collect.labelled
   return stage.once(
-    f"collect_{iteration}", lambda: _collect(stage, iteration, params, weights)
+    f"collect_{name}",
+    lambda: _collect(stage, iteration, params, weights, name, labelled),
   )
 
 
-def _collect(stage, iteration, params, weights):
+def _collect(stage, iteration, params, weights, name, labelled):
   config, experiment = stage.config.collect, stage.experiment
-  directory = stage.workdir.trajectories(iteration)
-  if not trajectory_store.is_finished(directory):
-    start = stage.config.sft.demonstrations + iteration * config.problems
-    problems = experiment.problems("train", start, config.problems)
-    path = (stage_lib.STREAMS["collect"], iteration)
-    sampler = sampler_lib.Sampler(experiment, config.rollouts)
-    found = sampler.trajectories(
-      params, experiment.rng(*path), problems, config.rows
-    )
-    found, tokens = Labeler(experiment).label(
+  directory = stage.workdir.trajectories(name)
+  if trajectory_store.is_finished(directory):
+    return _summary(config, trajectory_store.load(directory), 0)
+  start = stage.config.sft.demonstrations + iteration * config.problems
+  problems = experiment.problems("train", start, config.problems)
+  path = (stage_lib.STREAMS["collect"], iteration)
+  sampler = sampler_lib.Sampler(experiment, config.rollouts)
+  found = sampler.trajectories(
+    params, experiment.rng(*path), problems, config.rows
+  )
+  tokens = 0
+  if labelled:
+    index = np.arange(min(labelled, config.problems))
+    said, tokens = Labeler(experiment).label(
       params,
       experiment.rng(stage_lib.STREAMS["label"], iteration),
-      problems,
-      found,
+      sampler_lib.take_problems(problems, index),
+      batching.take(found, index * config.rollouts),
     )
-    lineage = records.Lineage(
-      problem=f"{experiment.task.name}/train",
-      sampler=f"rollouts at temperature {experiment.sampling.temperature}",
-      weights_version=weights,
-      rng_path="/".join(map(str, (stage.config.seed, *path))),
-      verifier_version=experiment.task.version,
-    )
-    trajectory_store.write(
-      directory, found, lineage, experiment.tokenizer.decode
-    )
-  else:
-    found, tokens = trajectory_store.load(directory), 0
+    found = _with_labels(found, said, index * config.rollouts)
+  lineage = records.Lineage(
+    problem=f"{experiment.task.name}/train",
+    sampler=f"rollouts at temperature {experiment.sampling.temperature}",
+    weights_version=weights,
+    rng_path="/".join(map(str, (stage.config.seed, *path))),
+    verifier_version=experiment.task.version,
+  )
+  trajectory_store.write(directory, found, lineage, experiment.tokenizer.decode)
+  return _summary(config, found, tokens)
+
+
+def _summary(config, found, tokens):
   rewards = np.asarray(found.outcome_reward)
   groups = rewards.reshape(-1, config.rollouts).mean(axis=1)
   return {
@@ -88,6 +107,31 @@ def _collect(stage, iteration, params, weights):
     "sampled_tokens": int(np.sum(found.completion_length)),
     "label_tokens": int(tokens),
   }
+
+
+def load(
+  stage: stage_lib.Stage, names: Sequence[int | str]
+) -> types.Trajectory:
+  """Returns all trajectories of some datasets, by name or iteration."""
+  experiment = stage.experiment
+  return batching.concatenate(
+    [
+      trajectory_store.load(
+        stage.workdir.trajectories(name),
+        experiment.prompt_size,
+        experiment.completion_size,
+        experiment.max_thoughts,
+      )
+      for name in names
+    ]
+  )
+
+
+def _with_labels(found, labelled, rows):
+  """Returns `found` with the labels that some of its rows got."""
+  labels, mask = found.labels.copy(), found.label_mask.copy()
+  labels[rows], mask[rows] = labelled.labels, labelled.label_mask
+  return found.replace(labels=labels, label_mask=mask)
 
 
 class Labeler:

@@ -105,6 +105,13 @@ class Experiment:
       self.tokenizer.encode, self.tokenizer.end_id
     )
 
+  @functools.cached_property
+  def interchangeable_ids(self) -> Int[np.ndarray, " K"]:
+    """Ids whose permutations mean nothing to the task; see `data.rename`."""
+    if not self.config.data.rename or self.config.tokenizer.kind != "character":
+      return np.zeros(0, np.int32)
+    return np.array(self.tokenizer.encode(self.task.interchangeable), np.int32)
+
   def rng(self, *path: int) -> jax.Array:
     """Returns the key at a `fold_in` path from the run's seed."""
     key = jax.random.key(self.config.seed)

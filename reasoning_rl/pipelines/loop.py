@@ -1,4 +1,4 @@
-"""The closed loop: warm-up, then collect, PRM and policy, again and again.
+"""The closed loop: warm-up, then collect, PRM, imitation and policy, repeated.
 
 The last turn collects and labels once more, so that the PRM that searches at
 test time, and the ORM it is compared with, know the final policy. Baselines
@@ -17,6 +17,7 @@ from reasoning_rl.pipelines import (
   claims,
   collect,
   evaluate,
+  imitate,
   train_policy,
   train_prm,
   train_sft,
@@ -35,13 +36,22 @@ def run_stages(stage: stage_lib.Stage) -> pathlib.Path:
   train_sft.warm_up(stage)
   policies = [("warm-up", "loop", train_sft.NAME)]
   policy = _policy(stage, train_sft.NAME)
-  prm = None
   rounds = stage.config.loop.iterations
   for i in range(rounds):
     name = f"policy_{i}"
-    _label(stage, i, policy, policies[-1][2], prm)
+    collect.collect(stage, i, policy, policies[-1][2])
+    seen = range(i + 1)
+    train_prm.train(stage, f"prm_{i}", seen, policy)
     prm = train_prm.load(stage, f"prm_{i}")
-    train_policy.train(stage, name, i, policy, prm)
+    imitation = f"imitation_{i}"
+    imitate.train(
+      stage,
+      imitation,
+      imitate.solutions(stage, seen),
+      policy,
+      stage.config.imitation.steps,
+    )
+    train_policy.train(stage, name, i, _policy(stage, imitation), prm)
     policy = _policy(stage, name)
     policies.append((claims.label_of(name), "loop", name))
   final = policies[-1][2]
@@ -53,13 +63,6 @@ def run_stages(stage: stage_lib.Stage) -> pathlib.Path:
   policies += baselines.train(stage)
   models = evaluate.Models(tuple(policies), final, "prm_final", "orm_final")
   return evaluate.evaluate(stage, models)
-
-
-def _label(stage, iteration: int, policy: Any, weights: str, prm: Any) -> None:
-  """Collects and labels solutions of the policy, and learns from them."""
-  collect.collect(stage, iteration, policy, weights)
-  seen = range(iteration + 1)
-  train_prm.train(stage, f"prm_{iteration}", seen, policy, prm)
 
 
 def _policy(stage, name: str) -> Any:

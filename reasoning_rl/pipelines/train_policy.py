@@ -48,7 +48,6 @@ def train(
   policy: Any,
   prm: Any,
   credit: advantages_lib.CreditConfig | None = None,
-  num_steps: int | None = None,
 ) -> dict[str, Any]:
   """Trains the policy for an iteration; its checkpoints are `policy/<name>`.
 
@@ -59,12 +58,10 @@ def train(
     policy: Where to start, and the KL's reference.
     prm: Scores thoughts, where the credit wants scores.
     credit: How rollouts are credited; by default as the config says.
-    num_steps: Updates; by default as the config says.
   """
   if credit is None:
     credit = advantages_lib.CreditConfig(**stage.config.rl.credit)
-  if num_steps is None:
-    num_steps = stage.config.rl.steps
+  num_steps = stage.config.rl.steps
 
   def work():
     learner = _Learner(stage, iteration, policy, prm, credit)

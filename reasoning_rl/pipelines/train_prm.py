@@ -11,11 +11,11 @@ import ml_collections
 import numpy as np
 
 from reasoning_rl import types
-from reasoning_rl.data import batching, records, trajectory_store
+from reasoning_rl.data import batching, records
 from reasoning_rl.labels import monte_carlo
 from reasoning_rl.models import network as network_lib
+from reasoning_rl.pipelines import batches, collect, losses, train_sft
 from reasoning_rl.pipelines import fit as fit_lib
-from reasoning_rl.pipelines import losses, train_sft
 from reasoning_rl.pipelines import stage as stage_lib
 
 
@@ -33,7 +33,6 @@ def train(
   name: str,
   iterations: Sequence[int],
   policy: Any,
-  start: Any = None,
 ) -> dict[str, Any]:
   """Trains a reward model; its checkpoints are `prm/<name>`.
 
@@ -42,26 +41,22 @@ def train(
     name: "prm_..." or "orm_...".
     iterations: Whose trajectories to learn from.
     policy: The policy whose trunk it starts as, under a fresh head.
-    start: Parameters to start from instead.
   """
-  return stage.once(
-    name, lambda: _train(stage, name, iterations, policy, start)
-  )
+  return stage.once(name, lambda: _train(stage, name, iterations, policy))
 
 
-def _train(stage, name, iterations, policy, start):
+def _train(stage, name, iterations, policy):
   experiment, config = stage.experiment, stage.config.prm
   is_prm = name.startswith("prm")
   network = experiment.prm if is_prm else experiment.orm
   source = labelled(stage, iterations)
   stream = stage_lib.STREAMS["prm" if is_prm else "orm"]
-  if start is None:
-    start = from_policy(network, policy, experiment.rng(stream))
+  start = from_policy(network, policy, experiment.rng(stream))
   make_loss = losses.thought if is_prm else losses.outcome
   task = fit_lib.Fit(
     name=name,
     loss_fn=make_loss(network),
-    batch_at=train_sft.batch_fn(source, config.batch_size, stage.config.seed),
+    batch_at=batches.batch_fn(experiment, source, config.batch_size),
     num_steps=config.steps,
     optimizer=config.optimizer,
     # On a shared trunk the policy must stay what it is.
@@ -89,28 +84,23 @@ def from_policy(
 def labelled(
   stage: stage_lib.Stage, iterations: Sequence[int]
 ) -> types.ThoughtLabels:
-  """Returns the labels of some iterations, hard or soft as the config says."""
-  config, experiment = stage.config.prm, stage.experiment
+  """Returns the labels of some iterations, hard or soft as the config says.
+
+  A solution's own verdict is one more completion of each of its thoughts, so
+  under hard estimation a right solution makes all its thoughts right.
+  """
+  config = stage.config.prm
   if config.label not in ("soft", "hard"):
     raise ValueError(f"prm.label is {config.label!r}; use 'soft' or 'hard'.")
-  found = batching.concatenate(
-    [
-      trajectory_store.load(
-        stage.workdir.trajectories(i),
-        experiment.prompt_size,
-        experiment.completion_size,
-        experiment.max_thoughts,
-      )
-      for i in iterations
-    ]
-  )
+  found = collect.load(stage, iterations)
+  found = batching.take(found, np.asarray(found.label_mask).any(axis=1))
   source = batching.thought_labels(found)
-  mask = source.label_mask
-  if config.until_first_error:
-    mask = np.asarray(monte_carlo.until_first_error(source.labels, mask))
-  labels = source.labels
+  labels, mask = source.labels, source.label_mask
   if config.label == "hard":
-    labels = (labels > 0).astype(np.float32)
+    right = (labels > 0) | (source.outcome_reward[:, None] > 0)
+    labels = (right & mask).astype(np.float32)
+  if config.until_first_error:
+    mask = np.asarray(monte_carlo.until_first_error(labels, mask))
   return source.replace(labels=labels, label_mask=mask)
 
 

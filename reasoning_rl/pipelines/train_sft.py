@@ -10,8 +10,8 @@ import numpy as np
 
 from reasoning_rl import types
 from reasoning_rl.data import batching
+from reasoning_rl.pipelines import batches, losses
 from reasoning_rl.pipelines import fit as fit_lib
-from reasoning_rl.pipelines import losses
 from reasoning_rl.pipelines import sampler as sampler_lib
 from reasoning_rl.pipelines import stage as stage_lib
 
@@ -36,7 +36,7 @@ def warm_up(stage: stage_lib.Stage) -> dict[str, Any]:
     task = fit_lib.Fit(
       name=NAME,
       loss_fn=losses.supervised(experiment.policy),
-      batch_at=batch_fn(source, config.batch_size, stage.config.seed),
+      batch_at=batches.batch_fn(experiment, source, config.batch_size),
       num_steps=config.max_steps,
       optimizer=config.optimizer,
       decay_steps=config.decay_steps,
@@ -71,27 +71,6 @@ def demonstrations(stage: stage_lib.Stage) -> types.SupervisedBatch:
   return batching.supervised_batch(
     prompts, solutions, experiment.prompt_size, experiment.completion_size
   )
-
-
-def batch_fn(
-  source: types.SupervisedBatch | types.ThoughtLabels,
-  batch_size: int,
-  seed: int,
-):
-  """Returns `batch_at(step, params)` over shuffled epochs of `source`."""
-  size = len(source.length)
-  draws = None
-  at = -1
-
-  def batch_at(step, params):
-    nonlocal draws, at
-    del params
-    if draws is None or step != at:
-      draws = batching.index_batches(size, batch_size, seed, step)
-    at = step + 1
-    return batching.take(source, next(draws))
-
-  return batch_at
 
 
 def plateaued(history: list[list[float]], gain: float) -> bool:

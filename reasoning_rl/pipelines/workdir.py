@@ -51,9 +51,9 @@ class Workdir:
     self.metrics = self.path / "metrics"
     self.report = self.path / "report"
 
-  def trajectories(self, iteration: int) -> pathlib.Path:
-    """Returns the dataset folder of an iteration; the store makes it."""
-    return self.trajectories_root / str(iteration)
+  def trajectories(self, name: int | str) -> pathlib.Path:
+    """Returns a dataset's folder, the loop's by iteration; not made here."""
+    return self.trajectories_root / str(name)
 
   def read_config(self) -> dict[str, Any]:
     """Returns the config that the run was started with, as plain values."""

@@ -1,16 +1,18 @@
 r"""Chains of dependent computations with distractors, modulo a number.
 
   prompt       c08 e57 b34 c+e=a b-e=f a-b=d?a d
-  thoughts     c08+e57=a65 | a65-b34=d31 | =65 31
+  thoughts     c+e57=a65 | a-b34=d31 | =65 31
 
 (a newline ends the prompt and each thought.) The letters are shuffled, the
 definitions stand in an order in which they can be computed. The chain starts at
 the first constant, and each of its computations uses the result before it; the
 distractors compute aside from it, with the other constants and one another's
-results. So what comes next can be told from what has been computed, and every
-value stands beside its name: looking one up is one match of a letter, which a
-small network learns in minutes. Asked for are the chain's last result and
-`asked` - 1 earlier ones, evenly spaced.
+results. So what comes next can be told from what has been computed. The value
+of the first operand has just been stated, and is not repeated: a thought copies
+its definition, with values beside the names, and each token is found by
+matching the one before it, which a small network learns in minutes. What is
+left to learn is arithmetic. Asked for are the chain's last result and `asked` -
+1 earlier ones, evenly spaced.
 
 The final answer alone does not show whether it is right, and a wrong chain must
 not hit it by luck. So each needed computation uses the result before it, and
@@ -39,6 +41,9 @@ from reasoning_rl.tasks import answer_check, base
 # The constant that the chain starts from, and nothing else uses.
 _START = 0
 
+# Up to this many values are written with one digit each.
+_DIGITS = string.digits + string.ascii_uppercase
+
 # Thoughts a solution may spend on true but needless computations.
 _SLACK = 1
 
@@ -53,7 +58,8 @@ class Arithmetic:
 
   Attributes:
     seed: Seed of the problems; not of the splits, see `base`.
-    modulus: All values are in [0, modulus), written with leading zeros.
+    modulus: All values are in [0, modulus), written with one digit (0 to 9, A
+      to Z) up to 36 and with leading zeros beyond.
     chain_length: Computations that the asked variable needs.
     distractors: Definitions that it does not need.
     operators: Any of "+-*", without repetition.
@@ -70,7 +76,7 @@ class Arithmetic:
   asked: int = 2
 
   name: ClassVar[str] = "arithmetic"
-  version: ClassVar[str] = "arithmetic-1"
+  version: ClassVar[str] = "arithmetic-2"
 
   def __post_init__(self):
     """Raises on a difficulty that has no problems."""
@@ -111,14 +117,25 @@ class Arithmetic:
     return self.bases + self.chain_length + self.distractors
 
   @property
+  def _digits(self) -> str:
+    if self.modulus > len(_DIGITS):
+      return string.digits
+    return _DIGITS[: max(10, self.modulus)]
+
+  @property
   def _width(self) -> int:
-    return len(str(self.modulus - 1))
+    return 1 if self.modulus <= len(_DIGITS) else len(str(self.modulus - 1))
 
   @property
   def alphabet(self) -> str:
     """Every character that the task's texts can contain, sorted."""
-    letters = string.ascii_lowercase[: self._variables]
-    return "".join(sorted(letters + string.digits + self.operators + "=? \n"))
+    letters = self.interchangeable
+    return "".join(sorted(letters + self._digits + self.operators + "=? \n"))
+
+  @property
+  def interchangeable(self) -> str:
+    """The names of the variables."""
+    return string.ascii_lowercase[: self._variables]
 
   @property
   def max_prompt_chars(self) -> int:
@@ -136,7 +153,7 @@ class Arithmetic:
   def max_thought_chars(self) -> int:
     """No well-formed thought is longer, its newline included."""
     answer = self.asked * (self._width + 1) + 1
-    return max(3 * self._width + 6, answer)
+    return max(2 * self._width + 6, answer)
 
   def problem(self, split: str, index: int) -> base.Problem:
     """Returns problem `index` (unlimited, from 0) of a split."""
@@ -147,7 +164,7 @@ class Arithmetic:
       self._propose,
       "raise modulus, bases or chain_length, or add to operators",
     )
-    letters = rng.shuffled(string.ascii_lowercase[: self._variables])
+    letters = rng.shuffled(self.interchangeable)
     named = tuple(
       (letters[self.bases + i], letters[left], operator, letters[right])
       for i, (left, operator, right) in enumerate(definitions)
@@ -179,11 +196,13 @@ class Arithmetic:
 
   def extract_answer(self, completion: str) -> str | None:
     """Returns the final answer, None unless every thought is well-formed."""
-    pattern = _completion_pattern(self._width, self.asked)
+    digits = self._digits
+    pattern = _completion_pattern(digits, self._width, self.asked)
     match = pattern.fullmatch(completion)
-    if not match or any(int(n) >= self.modulus for n in match[1].split(" ")):
+    if not match:
       return None
-    return match[1]
+    values = [int(number, len(digits)) for number in match[1].split(" ")]
+    return match[1] if max(values) < self.modulus else None
 
   def verify(self, problem: base.Problem, completion: str) -> bool:
     """Returns whether the final answer is right.
@@ -198,8 +217,8 @@ class Arithmetic:
   ) -> list[bool]:
     """Returns for each thought whether it states a truth about the problem.
 
-    That is: the answer, or a definition with the true values of its operands,
-    in the definition's order, and of its result. So a thought that builds on
+    That is: the answer, or a definition with the true values of its second
+    operand and of its result. So a thought that builds on
     an earlier error is wrong too, a distractor's true computation is right, and
     nothing is right after the answer thought.
     """
@@ -235,10 +254,9 @@ class Arithmetic:
     """Returns the on-device verifier; see `answer_check.make`."""
     texts = [self._text(value) for value in range(self.modulus)]
     samples = [" ".join([text] * self.asked) for text in texts]
-    letters = string.ascii_lowercase[: self._variables]
-    number = (string.digits,) * self._width
-    value = (letters, *number)
-    thought = (*value, "+-*", *value, "=", *value, "\n")
+    number = (self._digits,) * self._width
+    value = (self.interchangeable, *number)
+    thought = (self.interchangeable, "+-*", *value, "=", *value, "\n")
     # An operator that the task does not use has no token either.
     known = ["".join(c for c in p if c in self.alphabet) for p in thought]
     return answer_check.make(encode, end_id, samples, known)
@@ -252,6 +270,8 @@ class Arithmetic:
     ]
 
   def _text(self, value: int) -> str:
+    if self._width == 1:
+      return self._digits[value]
     return str(value).zfill(self._width)
 
   def _statements(self, problem: base.Problem) -> dict[str, str]:
@@ -259,7 +279,7 @@ class Arithmetic:
     variables, definitions, _ = problem.facts
     text = {name: f"{name}{self._text(value)}" for name, value in variables}
     return {
-      name: f"{text[left]}{operator}{text[right]}={text[name]}\n"
+      name: f"{left}{operator}{text[right]}={text[name]}\n"
       for name, left, operator, right in definitions
     }
 
@@ -335,8 +355,8 @@ def _compute(left: int, operator: str, right: int, modulus: int) -> int:
 
 
 @functools.lru_cache
-def _completion_pattern(width: int, asked: int) -> re.Pattern[str]:
-  number = f"[0-9]{{{width}}}"
-  computation = rf"[a-z]{number}[-+*][a-z]{number}=[a-z]{number}\n"
+def _completion_pattern(digits: str, width: int, asked: int) -> re.Pattern[str]:
+  number = f"[{digits}]{{{width}}}"
+  computation = rf"[a-z][-+*][a-z]{number}=[a-z]{number}\n"
   answer = rf"=({number}(?: {number}){{{asked - 1}}})\n"
   return re.compile(f"(?:{computation})*{answer}")

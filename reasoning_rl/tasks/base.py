@@ -85,6 +85,13 @@ class Task(Protocol):
     """Every character that the task's texts can contain, sorted."""
 
   @property
+  def interchangeable(self) -> str:
+    """Characters of which any permutation gives an equivalent problem.
+
+    A solution, permuted alike, stays right or wrong in all its thoughts.
+    """
+
+  @property
   def max_prompt_chars(self) -> int:
     """No prompt is longer."""
 

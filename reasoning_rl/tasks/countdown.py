@@ -75,6 +75,11 @@ class Countdown:
     return "".join(sorted(string.digits + "+-*/= \n"))
 
   @property
+  def interchangeable(self) -> str:
+    """None: every character is a number or an operation."""
+    return ""
+
+  @property
   def max_prompt_chars(self) -> int:
     """No prompt is longer."""
     width = len(str(self.max_number))

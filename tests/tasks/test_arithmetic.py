@@ -23,7 +23,7 @@ _PROBLEM = base.Problem(
     ("a", "d"),
   ),
 )
-_A, _F, _D = "c08+e57=a65\n", "b34-e57=f77\n", "a65-b34=d31\n"
+_A, _F, _D = "c+e57=a65\n", "b-e57=f77\n", "a-b34=d31\n"
 _ANSWER = "=65 31\n"
 
 
@@ -80,7 +80,7 @@ def test_the_answer_follows_from_the_prompt_and_needs_the_whole_chain(options):
     text = {name: f"{name}{value:0{width}d}" for name, value in values.items()}
     assert task.demonstration(problem) == (
       *(
-        f"{text[left]}{operator}{text[right]}={text[name]}\n"
+        f"{left}{operator}{text[right]}={text[name]}\n"
         for name, (left, operator, right) in operands.items()
         if name in needed
       ),
@@ -105,7 +105,7 @@ def test_the_promised_lengths_are_reached_and_never_passed(options):
 
 def test_the_lengths_of_the_hand_worked_problem():
   assert _SMALL.max_prompt_chars == len(_PROBLEM.prompt) == 34
-  assert _SMALL.max_thought_chars == len(_A) == 12
+  assert _SMALL.max_thought_chars == len(_A) == 10
   # Five results of one digit: "=1 2 3 4 5" and a newline.
   wide = arithmetic.Arithmetic(modulus=10, asked=5, chain_length=5)
   assert wide.max_thought_chars == 11
@@ -206,16 +206,16 @@ def test_the_first_wrong_thought_is_found_exactly():
     ([_F, _A, _D, _ANSWER], [1, 1, 1, 1]),  # A distractor, truly computed.
     ([_D, _A, _ANSWER], [1, 1, 1]),  # Out of order, with true operands.
     ([_A, _A], [1, 1]),
-    (["c08+e57=a64\n", "a64-b34=d30\n", "=64 30\n"], [0, 0, 0]),
-    (["c08+e57=a64\n", _D, _ANSWER], [0, 1, 1]),
-    (["e57+c08=a65\n"], [0]),  # The definition's order counts.
-    (["c57+e08=a65\n"], [0]),  # So does which value stands with which name,
-    (["c08+b57=a65\n"], [0]),  # and the name, even if the value is right,
-    (["c08+e57=d65\n"], [0]),
-    (["c08+e58=a65\n"], [0]),  # and the operands, even if the result is right.
-    (["c08-e57=a51\n"], [0]),
+    (["c+e57=a64\n", "a-b34=d30\n", "=64 30\n"], [0, 0, 0]),
+    (["c+e57=a64\n", _D, _ANSWER], [0, 1, 1]),
+    (["e+c08=a65\n"], [0]),  # The definition's order counts.
+    (["c+e08=a65\n"], [0]),  # So does which value stands with which name,
+    (["c+b57=a65\n"], [0]),  # and the name, even if the value is right,
+    (["c+e57=d65\n"], [0]),
+    (["c+e58=a65\n"], [0]),  # and the operands, even if the result is right.
+    (["c-e57=a51\n"], [0]),
     (["08+57=65\n", "c+e=a\n"], [0, 0]),
-    (["c08+e57=a65"], [0]),  # Not finished.
+    (["c+e57=a65"], [0]),  # Not finished.
     ([_A, _ANSWER, _D], [1, 1, 0]),  # Nothing follows the answer.
     ([_A, "=65 32\n", _ANSWER], [1, 0, 0]),
     ([_A + _D], [0]),
@@ -246,7 +246,7 @@ def test_needless_thoughts_lose_the_goal_when_too_few_are_left():
 
 
 def test_the_final_answer_alone_decides():
-  assert _SMALL.verify(_PROBLEM, "c00+e00=a00\n=65 31\n")
+  assert _SMALL.verify(_PROBLEM, "c+e00=a00\n=65 31\n")
   assert _SMALL.verify(_PROBLEM, "=65 31\n")
   assert not _SMALL.verify(_PROBLEM, _A + _D + "=31 65\n")
   assert _SMALL.extract_answer("=31 65\n") == "31 65"
@@ -285,7 +285,7 @@ def test_the_final_answer_alone_decides():
     "=65\t31\n",
     "=65 31\n=65 31\n",
     "=65 32\n=65 31\n",
-    "=65 31\nc08+e57=a65\n",
+    "=65 31\nc+e57=a65\n",
     "=65 31\nthe end\n",
     "=65 31\x00\n",
     "=65 31\u2028",
@@ -293,34 +293,34 @@ def test_the_final_answer_alone_decides():
     "a65 31\n",
     "a=65 31\n",
     "x=65 31\n=65 31",
-    "c08+e57=a65=65 31\n",
-    "c08+e57=a65 =65 31\n",
-    "c08+e57=a65\n\n=65 31\n",
-    "c08+e57\n=65 31\n",
+    "c+e57=a65=65 31\n",
+    "c+e57=a65 =65 31\n",
+    "c+e57=a65\n\n=65 31\n",
+    "c+e57\n=65 31\n",
     "c08/e57=a65\n=65 31\n",
-    "c08+e57=a65;a65-b34=d31\n=65 31\n",
-    "C08+e57=a65\n=65 31\n",
-    "c08+e57=a165\n=65 31\n",
-    "c08+e57=a6５\n=65 31\n",
-    "c8+e57=a65\n=65 31\n",
+    "c+e57=a65;a-b34=d31\n=65 31\n",
+    "C+e57=a65\n=65 31\n",
+    "c+e57=a165\n=65 31\n",
+    "c+e57=a6５\n=65 31\n",
+    "c08+e57=a65\n=65 31\n",
     "08+57=65\n=65 31\n",
     "08+e57=a65\n=65 31\n",
-    "c08+57=a65\n=65 31\n",
-    "c08+e57=65\n=65 31\n",
+    "c+57=a65\n=65 31\n",
+    "c+e57=65\n=65 31\n",
     "a=08+57=65\n=65 31\n",
-    "a=c08+e57\n=65 31\n",
+    "a=c+e57\n=65 31\n",
     "c+e=a\n=65 31\n",
     "08c+57e=65a\n=65 31\n",
-    "cc08+e57=a65\n=65 31\n",
-    "c08++e57=a65\n=65 31\n",
-    "c08+e57==a65\n=65 31\n",
-    "c08+-e57=a65\n=65 31\n",
-    "c08+e57-b34=d31\n=65 31\n",
+    "cc+e57=a65\n=65 31\n",
+    "c++e57=a65\n=65 31\n",
+    "c+e57==a65\n=65 31\n",
+    "c+-e57=a65\n=65 31\n",
+    "c+e57-b34=d31\n=65 31\n",
     "c08 + e57 = a65\n=65 31\n",
-    "c08+e57=a65 \n=65 31\n",
-    "c08+e57=a65\r\n=65 31\n",
-    "c08+e57=a65\n=a65 d31\n",
-    "c08+e57=a65\n?65 31\n",
+    "c+e57=a65 \n=65 31\n",
+    "c+e57=a65\r\n=65 31\n",
+    "c+e57=a65\n=a65 d31\n",
+    "c+e57=a65\n?65 31\n",
     "c08\n=65 31\n",
     "c08 e57 b34 c+e=a b-e=f a-b=d?a d\n=65 31\n",
     "so the answer is\n=65 31\n",

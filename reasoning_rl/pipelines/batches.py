@@ -1,0 +1,46 @@
+"""Endless shuffled batches for the learners that read stored rows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from reasoning_rl import types
+from reasoning_rl.data import batching, renaming
+from reasoning_rl.pipelines import experiment as experiment_lib
+
+
+def batch_fn(
+  experiment: experiment_lib.Experiment,
+  source: types.SupervisedBatch | types.ThoughtLabels,
+  batch_size: int,
+  salt: int = 0,
+) -> Callable[[int, Any], Any]:
+  """Returns `batch_at(step, params)` over shuffled epochs of `source`.
+
+  Rows are renamed afresh at every step, if `data.rename` says so.
+
+  Args:
+    experiment: The run.
+    source: All rows.
+    batch_size: Rows per step.
+    salt: Tells learners apart that read the same rows.
+  """
+  size = len(source.length)
+  seed = experiment.config.seed + salt
+  names = experiment.interchangeable_ids
+  draws = None
+  at = -1
+
+  def batch_at(step, params):
+    nonlocal draws, at
+    del params
+    if draws is None or step != at:
+      draws = batching.index_batches(size, batch_size, seed, step)
+    at = step + 1
+    rows = batching.take(source, next(draws))
+    return rows.replace(
+      tokens=renaming.rename(rows.tokens, names, (seed, step))
+    )
+
+  return batch_at

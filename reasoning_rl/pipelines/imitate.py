@@ -1,0 +1,89 @@
+"""Supervised learning on the right solutions that the search has found.
+
+Expert iteration: what was searched and verified becomes a demonstration, beside
+the seed demonstrations (STaR, arXiv:2203.14465; ReST-EM, arXiv:2312.06585). It
+gives policy learning, which follows, more problems that are sometimes solved.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from reasoning_rl import types
+from reasoning_rl.data import batching
+from reasoning_rl.pipelines import batches, collect, losses, train_sft
+from reasoning_rl.pipelines import fit as fit_lib
+from reasoning_rl.pipelines import stage as stage_lib
+
+
+def train(
+  stage: stage_lib.Stage,
+  name: str,
+  source: types.SupervisedBatch,
+  policy: Any,
+  num_steps: int,
+) -> dict[str, Any]:
+  """Imitates `source`; the checkpoints are `policy/<name>`.
+
+  Args:
+    stage: The run.
+    name: Names the checkpoints and metrics.
+    source: Demonstrations.
+    policy: Where to start.
+    num_steps: Updates.
+  """
+  config, experiment = stage.config.imitation, stage.experiment
+
+  def work():
+    task = fit_lib.Fit(
+      name=name,
+      loss_fn=losses.supervised(experiment.policy),
+      batch_at=batches.batch_fn(
+        experiment, source, config.batch_size, salt=len(name)
+      ),
+      num_steps=num_steps,
+      optimizer=config.optimizer,
+    )
+    stage.fit(
+      task, policy, stage.policy_directory(name), stage_lib.STREAMS["sft"], 1
+    )
+    return {"steps": num_steps, "solutions": len(source.length)}
+
+  return stage.once(name, work)
+
+
+def solutions(
+  stage: stage_lib.Stage, names: Sequence[int | str]
+) -> types.SupervisedBatch:
+  """Returns the seed demonstrations and the right solutions of datasets."""
+  experiment = stage.experiment
+  found = collect.load(stage, names)
+  right = np.flatnonzero(np.asarray(found.outcome_reward) > 0)
+  different = {
+    (
+      int(found.problem_id[row]),
+      *found.completion[row, : found.completion_length[row]].tolist(),
+    ): row
+    for row in right
+  }
+  demonstrations = train_sft.demonstrations(stage)
+  if not different:
+    return demonstrations
+  rows = list(different.values())
+  cut = lambda x, size: [
+    row[:n].tolist() for row, n in zip(x[rows], size[rows], strict=True)
+  ]
+  return batching.concatenate(
+    [
+      demonstrations,
+      batching.supervised_batch(
+        cut(found.prompt, found.prompt_length),
+        cut(found.completion, found.completion_length),
+        experiment.prompt_size,
+        experiment.completion_size,
+      ),
+    ]
+  )
