@@ -35,14 +35,15 @@ def _make_notebook(config):
   )
   config.network.num_layers = 2
   config.sft.update(
-    demonstrations=4000,
+    demonstrations=1000,
     decay_steps=300,
     max_steps=500,
     min_steps=300,
     validate_every=50,
     validation_problems=256,
   )
-  config.collect.update(problems=256, rows=1024)
+  config.collect.update(problems=512, labelled=512, rows=1024)
+  config.imitation.update(steps=30, batch_size=128)
   config.prm.steps = 200
   config.rl.steps = 40
   config.loop.iterations = 1
@@ -66,7 +67,10 @@ def _make_tiny(config):
     validate_every=55,
     validation_problems=64,
   )
-  config.collect.update(problems=64, rollouts=4, label_rollouts=2, rows=256)
+  config.collect.update(
+    problems=64, rollouts=4, labelled=64, label_rollouts=2, rows=256
+  )
+  config.imitation.update(steps=10, batch_size=64)
   config.prm.update(steps=40, batch_size=32)
   config.sft.optimizer.warmup_steps = 10
   config.prm.optimizer.warmup_steps = 2

@@ -38,6 +38,7 @@ def _add_task(config):
       operators="+-",  # Any of "+-*".
       bases=3,  # Constants stated by the prompt.
       asked=2,  # Results that make up the answer.
+      demonstrated=0.75,  # Share of computations that demonstrations show.
     )
   )
   config.task.countdown = ml_collections.ConfigDict(
@@ -139,6 +140,10 @@ def _add_reward_models(config):
 
   config.prm = ml_collections.ConfigDict()
   config.prm.trunk = "separate"  # Or "shared": a head on the frozen policy.
+  # Layers on top of the policy's trunk, of a separate PRM and of the ORM. What
+  # the policy would have said is known only after its last layer, and one more
+  # can compare it with what was said.
+  config.prm.extra_layers = 1
   config.prm.label = "soft"  # Or "hard": Monte-Carlo estimate above 0.
   config.prm.until_first_error = False  # Drop labels after the first error.
   config.prm.aggregation = (

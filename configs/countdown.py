@@ -33,7 +33,10 @@ def _make_tiny(config):
     validate_every=20,
     validation_problems=32,
   )
-  config.collect.update(problems=16, rollouts=4, label_rollouts=2, rows=128)
+  config.collect.update(
+    problems=16, rollouts=4, labelled=16, label_rollouts=2, rows=128
+  )
+  config.imitation.update(steps=5, batch_size=32)
   config.prm.update(steps=10, batch_size=32)
   config.sft.optimizer.warmup_steps = 10
   config.prm.optimizer.warmup_steps = 2

@@ -216,15 +216,16 @@ def _build(config, directory) -> Experiment:
       f"prm.trunk is {config.prm.trunk!r}; use 'separate' or 'shared'."
     )
   shared = config.prm.trunk == "shared"
-  policy = _network(config, tokenizer, "language", *["thought"] * shared)
+  policy = _network(config, tokenizer, 0, "language", *["thought"] * shared)
+  extra = config.prm.extra_layers
   thought_size = task.max_thought_chars
   experiment = Experiment(
     config=config,
     task=task,
     tokenizer=tokenizer,
     policy=policy,
-    prm=policy if shared else _network(config, tokenizer, "thought"),
-    orm=_network(config, tokenizer, "outcome"),
+    prm=policy if shared else _network(config, tokenizer, extra, "thought"),
+    orm=_network(config, tokenizer, extra, "outcome"),
     mesh=sharding_lib.make_mesh(**config.mesh),
     prompt_size=config.data.max_prompt_tokens or task.max_prompt_chars,
     completion_size=(
@@ -248,11 +249,12 @@ def _check_context(experiment):
     )
 
 
-def _network(config, tokenizer, *heads) -> network_lib.Network:
+def _network(config, tokenizer, extra_layers, *heads) -> network_lib.Network:
+  size = transformer.NetworkConfig(
+    vocab_size=tokenizer.vocab_size, heads=heads, **config.network
+  )
   return network_lib.Network(
-    transformer.NetworkConfig(
-      vocab_size=tokenizer.vocab_size, heads=heads, **config.network
-    )
+    dataclasses.replace(size, num_layers=size.num_layers + extra_layers)
   )
 
 

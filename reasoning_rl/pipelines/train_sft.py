@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import pathlib
 from typing import Any
 
@@ -14,8 +15,13 @@ from reasoning_rl.pipelines import batches, losses
 from reasoning_rl.pipelines import fit as fit_lib
 from reasoning_rl.pipelines import sampler as sampler_lib
 from reasoning_rl.pipelines import stage as stage_lib
+from reasoning_rl.pipelines.errors import ConfigError
 
 NAME = "sft"
+
+# Seed demonstrations come from the training problems below this index, those of
+# `collect` and of policy learning from above it.
+_SEEDS_BELOW = 500_000
 
 
 def run(config: ml_collections.ConfigDict, path: pathlib.Path) -> None:
@@ -57,19 +63,26 @@ def warm_up(stage: stage_lib.Stage) -> dict[str, Any]:
 
 
 def demonstrations(stage: stage_lib.Stage) -> types.SupervisedBatch:
-  """Returns the seed demonstrations, the first training problems."""
-  experiment, count = stage.experiment, stage.config.sft.demonstrations
-  problems = experiment.problems("train", 0, count)
-  prompts = [
-    row[:size].tolist()
-    for row, size in zip(problems.prompt, problems.prompt_length, strict=True)
-  ]
-  solutions = [
-    experiment.encode_solution(experiment.task.demonstration(problem))
-    for problem in problems.problems
-  ]
+  """Returns the seed demonstrations, of the first demonstrable problems."""
+  experiment, config = stage.experiment, stage.config.sft
+  task = experiment.task
+  problems = (task.problem("train", i) for i in range(_SEEDS_BELOW))
+  demonstrable = filter(task.demonstrable, problems)
+  seeds = list(itertools.islice(demonstrable, config.demonstrations))
+  if len(seeds) < config.demonstrations:
+    raise ConfigError(
+      f"sft.demonstrations is {config.demonstrations} and only {len(seeds)} of"
+      f" {_SEEDS_BELOW} training problems can be demonstrated: lower it, or"
+      " raise the task's share of demonstrated computations."
+    )
   return batching.supervised_batch(
-    prompts, solutions, experiment.prompt_size, experiment.completion_size
+    [experiment.tokenizer.encode(problem.prompt) for problem in seeds],
+    [
+      experiment.encode_solution(task.demonstration(problem))
+      for problem in seeds
+    ],
+    experiment.prompt_size,
+    experiment.completion_size,
   )
 
 

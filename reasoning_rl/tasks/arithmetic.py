@@ -65,6 +65,8 @@ class Arithmetic:
     operators: Any of "+-*", without repetition.
     bases: Constants that the prompt states.
     asked: Results of the chain that the answer consists of.
+    demonstrated: Share of all single computations (two values and an operator)
+      that demonstrations may need; the others have to be found by search.
   """
 
   seed: int = 0
@@ -74,6 +76,7 @@ class Arithmetic:
   operators: str = "+-"
   bases: int = 3
   asked: int = 2
+  demonstrated: float = 1.0
 
   name: ClassVar[str] = "arithmetic"
   version: ClassVar[str] = "arithmetic-2"
@@ -88,6 +91,10 @@ class Arithmetic:
       bases=(self.bases, 2),
       asked=(self.asked, 1),
     )
+    if not 0 < self.demonstrated <= 1:
+      raise base.TaskError(
+        f"demonstrated is {self.demonstrated}: give a share above 0, up to 1"
+      )
     if self.asked > self.chain_length:
       raise base.TaskError(
         f"asked is {self.asked}: lower it to chain_length, "
@@ -186,6 +193,23 @@ class Arithmetic:
         named,
         tuple(letters[i] for i in needed),
       ),
+    )
+
+  def demonstrable(self, problem: base.Problem) -> bool:
+    """Returns whether all its needed computations may be demonstrated.
+
+    Which ones may is drawn once from the task's seed.
+    """
+    variables, definitions, needed = problem.facts
+    value = dict(variables)
+    parts = 1_000_000
+    return all(
+      base.Draws(self.seed, value[left], ord(operator), value[right]).below(
+        parts
+      )
+      < self.demonstrated * parts
+      for name, left, operator, right in definitions
+      if name in needed
     )
 
   def demonstration(self, problem: base.Problem) -> tuple[str, ...]:
@@ -307,9 +331,8 @@ class Arithmetic:
         chain.append(len(values))
       left, operator, right = definition
       definitions.append(definition)
-      values.append(
-        _compute(values[left], operator, values[right], self.modulus)
-      )
+      result = _compute(values[left], operator, values[right])
+      values.append(result % self.modulus)
     if any(values.count(values[i]) > 1 for i in self._asked(chain)):
       return None  # Copying another value must not hit the answer.
     content = (tuple(values), tuple(definitions), tuple(chain))
@@ -346,12 +369,12 @@ class Arithmetic:
     return None
 
 
-def _compute(left: int, operator: str, right: int, modulus: int) -> int:
+def _compute(left: int, operator: str, right: int) -> int:
   if operator == "+":
-    return (left + right) % modulus
+    return left + right
   if operator == "-":
-    return (left - right) % modulus
-  return left * right % modulus
+    return left - right
+  return left * right
 
 
 @functools.lru_cache

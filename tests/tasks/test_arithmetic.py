@@ -368,3 +368,42 @@ def test_a_difficulty_without_problems_says_so(monkeypatch):
   monkeypatch.setattr(base, "MAX_DRAWS", 200)
   with pytest.raises(base.TaskError, match="no solvable problem.*modulus"):
     task.problem("train", 0)
+
+
+def test_up_to_36_values_are_written_with_one_digit():
+  task = arithmetic.Arithmetic(modulus=16, chain_length=2, distractors=0)
+  problem = task.problem("train", 3)
+  digits = [character for character in problem.prompt if character.isupper()]
+  thoughts = task.demonstration(problem)
+  assert all(task.thought_correct(problem, thoughts))
+  assert task.extract_answer("=F 0\n") == "F 0"
+  assert task.extract_answer("=G 0\n") is None
+  assert set(digits) <= set("ABCDEF")
+
+
+def test_demonstrations_need_only_the_computations_that_may_be_shown():
+  task = arithmetic.Arithmetic(modulus=5, chain_length=2, demonstrated=0.5)
+  problems = [task.problem("train", index) for index in range(200)]
+  shown, hidden = set(), set()
+  for problem in problems:
+    value = dict(problem.facts[0])
+    used = {
+      (value[left], operator, value[right])
+      for name, left, operator, right in problem.facts[1]
+      if name in problem.facts[2]
+    }
+    if task.demonstrable(problem):
+      shown |= used
+    elif len(used) == 1:
+      hidden |= used
+  assert not shown & hidden
+  # A problem needs two of fifty, so a quarter of the problems is left.
+  assert 20 < sum(map(task.demonstrable, problems)) < 90
+  assert 10 < len(shown) < 40
+  everything = arithmetic.Arithmetic(modulus=5, chain_length=2)
+  assert all(map(everything.demonstrable, problems))
+
+
+def test_a_share_of_demonstrated_computations_is_above_0():
+  with pytest.raises(base.TaskError, match="demonstrated is 0"):
+    arithmetic.Arithmetic(demonstrated=0)
