@@ -38,7 +38,7 @@ def _add_task(config):
       operators="+-",  # Any of "+-*".
       bases=3,  # Constants stated by the prompt.
       asked=2,  # Results that make up the answer.
-      demonstrated=0.75,  # Share of computations that demonstrations show.
+      demonstrated=1.0,  # Share of computations that demonstrations may need.
     )
   )
   config.task.countdown = ml_collections.ConfigDict(
@@ -116,14 +116,14 @@ def _optimizer(learning_rate, warmup_steps, schedule, weight_decay=0.1):
 def _add_learning(config):
   config.checkpoint_every = 200  # Steps between checkpoints of a learner.
   config.sft = ml_collections.ConfigDict()
-  config.sft.demonstrations = 1500  # Seed solutions; the oracle's only use.
+  config.sft.demonstrations = 360  # Seed solutions; the oracle's only use.
   config.sft.batch_size = 64  # Demonstrations per step.
-  config.sft.decay_steps = 800  # The learning rate has decayed by then.
-  config.sft.max_steps = 1500  # Upper limit of the warm-up.
+  config.sft.decay_steps = 700  # The learning rate has decayed by then.
+  config.sft.max_steps = 1200  # Upper limit of the warm-up.
   config.sft.validate_every = 100  # Steps between validations.
   config.sft.validation_problems = 512  # One sample each.
   config.sft.plateau_gain = 0.01  # Stop if the last fifth gained less.
-  config.sft.min_steps = 1000  # Never stop before.
+  config.sft.min_steps = 800  # Never stop before.
   config.sft.optimizer = _optimizer(5e-3, 100, "cosine", weight_decay=1.0)
 
   _add_reward_models(config)
@@ -134,7 +134,7 @@ def _add_reward_models(config):
   config.collect = ml_collections.ConfigDict()
   config.collect.problems = 3072  # Training problems searched per iteration.
   config.collect.rollouts = 4  # Solutions per problem, G.
-  config.collect.labelled = 3072  # Problems with one labelled solution.
+  config.collect.labelled = 2048  # Problems with one labelled solution.
   config.collect.label_rollouts = 2  # Completions per thought, N.
   config.collect.rows = 4096  # Rows decoded at once.
 
@@ -144,13 +144,13 @@ def _add_reward_models(config):
   # the policy would have said is known only after its last layer, and one more
   # can compare it with what was said.
   config.prm.extra_layers = 1
-  config.prm.label = "soft"  # Or "hard": Monte-Carlo estimate above 0.
+  config.prm.label = "hard"  # Monte-Carlo estimate above 0; or "soft".
   config.prm.until_first_error = False  # Drop labels after the first error.
   config.prm.aggregation = (
     "min"  # A solution's score: min, product, last, mean.
   )
-  config.prm.steps = 300
-  config.prm.batch_size = 64  # Solutions per step.
+  config.prm.steps = 150
+  config.prm.batch_size = 128  # Solutions per step.
   config.prm.optimizer = _optimizer(1e-3, 50, "cosine")
 
 
@@ -161,15 +161,15 @@ def _add_policy_learning(config):
   config.imitation.optimizer = _optimizer(2e-3, 5, "cosine", weight_decay=1.0)
 
   config.rl = ml_collections.ConfigDict()
-  config.rl.steps = 50  # Updates per iteration.
+  config.rl.steps = 40  # Updates per iteration.
   config.rl.problems_per_step = 32  # Fresh problems per update.
   config.rl.rollouts = 8  # Per problem, G.
   config.rl.credit = ml_collections.ConfigDict(
     dict(
       kind="pure",  # "pure", "process", "outcome" or "rejection".
-      alpha=0.5,  # Weight of the process part beside the outcome part.
+      alpha=0.25,  # Weight of the process part beside the outcome part.
       tau=0.1,  # Temperature of the min-form weights.
-      baseline="total",  # Or "thought": see rl/advantages.py.
+      baseline="thought",  # Or "total": see rl/advantages.py.
       normalize_std=True,  # Divide by the group's standard deviation.
     )
   )
@@ -184,7 +184,7 @@ def _add_policy_learning(config):
     )
   )
   config.rl.updates_per_batch = 1  # Updates from one batch of rollouts.
-  config.rl.optimizer = _optimizer(5e-4, 5, "constant")
+  config.rl.optimizer = _optimizer(3e-4, 5, "cosine")
 
   config.loop = ml_collections.ConfigDict()
   config.loop.iterations = 2  # Collect, PRM, policy.
