@@ -134,7 +134,7 @@ def _add_reward_models(config):
   config.collect = ml_collections.ConfigDict()
   config.collect.problems = 3072  # Training problems searched per iteration.
   config.collect.rollouts = 4  # Solutions per problem, G.
-  config.collect.labelled = 2048  # Problems with one labelled solution.
+  config.collect.labelled = 1536  # Problems with one labelled solution.
   config.collect.label_rollouts = 2  # Completions per thought, N.
   config.collect.rows = 4096  # Rows decoded at once.
 
@@ -149,25 +149,25 @@ def _add_reward_models(config):
   config.prm.aggregation = (
     "min"  # A solution's score: min, product, last, mean.
   )
-  config.prm.steps = 150
+  config.prm.steps = 100
   config.prm.batch_size = 128  # Solutions per step.
   config.prm.optimizer = _optimizer(1e-3, 50, "cosine")
 
 
 def _add_policy_learning(config):
   config.imitation = ml_collections.ConfigDict()
-  config.imitation.steps = 60  # Per iteration, on right solutions found so far.
+  config.imitation.steps = 80  # Per iteration, on right solutions found so far.
   config.imitation.batch_size = 256  # Solutions per step.
   config.imitation.optimizer = _optimizer(2e-3, 5, "cosine", weight_decay=1.0)
 
   config.rl = ml_collections.ConfigDict()
-  config.rl.steps = 40  # Updates per iteration.
+  config.rl.steps = 20  # Updates per iteration.
   config.rl.problems_per_step = 32  # Fresh problems per update.
   config.rl.rollouts = 8  # Per problem, G.
   config.rl.credit = ml_collections.ConfigDict(
     dict(
       kind="pure",  # "pure", "process", "outcome" or "rejection".
-      alpha=0.25,  # Weight of the process part beside the outcome part.
+      alpha=0.1,  # Weight of the process part beside the outcome part.
       tau=0.1,  # Temperature of the min-form weights.
       baseline="thought",  # Or "total": see rl/advantages.py.
       normalize_std=True,  # Divide by the group's standard deviation.
@@ -184,7 +184,7 @@ def _add_policy_learning(config):
     )
   )
   config.rl.updates_per_batch = 1  # Updates from one batch of rollouts.
-  config.rl.optimizer = _optimizer(3e-4, 5, "cosine")
+  config.rl.optimizer = _optimizer(1e-4, 5, "cosine")
 
   config.loop = ml_collections.ConfigDict()
   config.loop.iterations = 2  # Collect, PRM, policy.

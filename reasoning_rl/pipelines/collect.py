@@ -30,7 +30,7 @@ from reasoning_rl.pipelines import stage as stage_lib
 from reasoning_rl.pipelines import train_sft
 
 # First training problem, beyond those that are demonstrated.
-_FIRST_PROBLEM = 500_000
+FIRST_PROBLEM = 500_000
 
 
 def run(config: ml_collections.ConfigDict, path: pathlib.Path) -> None:
@@ -71,7 +71,7 @@ def _collect(stage, iteration, params, weights, name, labelled):
   directory = stage.workdir.trajectories(name)
   if trajectory_store.is_finished(directory):
     return _summary(config, trajectory_store.load(directory), 0)
-  start = _FIRST_PROBLEM + iteration * config.problems
+  start = FIRST_PROBLEM + iteration * config.problems
   problems = experiment.problems("train", start, config.problems)
   path = (stage_lib.STREAMS["collect"], iteration)
   sampler = sampler_lib.Sampler(experiment, config.rollouts)
