@@ -93,7 +93,7 @@ def _header(results: Record) -> str:
     hardware["software"],
   ]
   if results.get("seconds") is not None:
-    facts.append(f"{text.seconds(results['seconds'])} in all")
+    facts.append(f"evaluated in {text.seconds(results['seconds'])}")
   spans = "".join(f"<span>{report_page.escape(f)}</span> " for f in facts)
   notes = "".join(
     f'<p class="note">{report_page.escape(note)}</p>'
@@ -137,8 +137,13 @@ def _gain_card(loop: Sequence[Record]) -> str:
 
 
 def _search_card(curves: Sequence[Record]) -> str:
-  """Returns the best point of all curves."""
-  found = [(c["method"], point) for c in curves for point in c["points"]]
+  """Returns the best point of all curves but pass@k, which chooses nothing."""
+  found = [
+    (c["method"], point)
+    for c in curves
+    for point in c["points"]
+    if c["method"] != "pass@k"
+  ]
   if not found:
     return ""
   method, point = max(found, key=lambda pair: pair[1]["accuracy"]["mean"] or 0)

@@ -206,8 +206,14 @@ class _Evaluation:
     return records
 
   def _learning_cost(self, name: str) -> dict[str, Any]:
-    summary = self._stage.workdir.summary(name)
+    workdir = self._stage.workdir
+    summary = workdir.summary(name)
     cost = {"updates": summary["steps"], "seconds": summary["seconds"]}
+    imitation = name.replace("policy_", "imitation_")
+    if imitation != name and workdir.finished(imitation):
+      first = workdir.summary(imitation)
+      cost["updates"] += first["steps"]
+      cost["seconds"] += first["seconds"]
     if "sampled_tokens" in summary:
       cost["train_tokens"] = summary["sampled_tokens"]
     return cost

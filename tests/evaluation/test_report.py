@@ -221,3 +221,17 @@ def test_results_off_the_schema_write_nothing(tmp_path):
 )
 def test_numbers_are_worded(found, expected):
   assert found == expected
+
+
+def test_the_best_search_is_one_that_chooses_an_answer():
+  point = lambda mean: {
+    "budget": 4,
+    "accuracy": {"mean": mean, "low": mean - 0.1, "high": mean + 0.1},
+  }
+  curves = [
+    {"method": "pass@k", "points": [point(0.9)]},
+    {"method": "majority vote", "points": [point(0.5), point(0.4)]},
+  ]
+  card = report._search_card(curves)
+  assert "majority vote" in card
+  assert "50.0" in card

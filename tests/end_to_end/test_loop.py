@@ -1,0 +1,180 @@
+"""The tiny main job, from nothing to the report, and what guards it."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from reasoning_rl.data import trajectory_store
+from reasoning_rl.evaluation import results
+from reasoning_rl.pipelines import collect, loop, train_prm, train_sft
+from reasoning_rl.pipelines import config as config_lib
+from reasoning_rl.pipelines import sampler as sampler_lib
+from reasoning_rl.pipelines import stage as stage_lib
+from reasoning_rl.pipelines.errors import WorkdirError
+
+_CONFIG = "configs/arithmetic.py:tiny"
+
+
+def _load(path, *flags, config=_CONFIG):
+  return config_lib.load([f"--config={config}", f"--workdir={path}", *flags])
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+  path = tmp_path_factory.mktemp("loop") / "run"
+  loop.run(*_load(path))
+  return path
+
+
+def test_the_report_is_written_and_keeps_to_the_schema(finished):
+  found = results.read_results(finished / "report" / "results.json")
+  assert [s["name"] for s in found["stages"]] == [
+    "warm-up",
+    "loop, iteration 1",
+    "more supervised steps",
+  ]
+  assert {c["method"] for c in found["curves"]} >= {
+    "majority vote",
+    "weighted vote, PRM",
+    "beam, PRM",
+    "mcts, PRM",
+  }
+  page = (finished / "report" / "index.html").read_text()
+  assert "<details" in page
+  assert "http://" not in page and "https://" not in page
+
+
+def test_the_loop_learns_from_final_answers_alone(finished):
+  text = (finished / "metrics/policy_0/metrics.jsonl").read_text()
+  rows = [json.loads(line) for line in text.splitlines()]
+  rewards = [row["reward"] for row in rows]
+  third = len(rewards) // 3
+  assert np.mean(rewards[-third:]) > np.mean(rewards[:third]) + 0.1
+
+
+def test_a_finished_run_is_not_repeated(finished, capsys):
+  before = (finished / "stages.json").read_bytes()
+  loop.run(*_load(finished))
+  assert (finished / "stages.json").read_bytes() == before
+  assert capsys.readouterr().out.strip().endswith("index.html")
+
+
+def test_a_changed_config_is_refused_and_named(finished):
+  with pytest.raises(WorkdirError, match=r"rl\.steps"):
+    loop.run(*_load(finished, "--config.rl.steps=7"))
+
+
+def test_every_read_of_heldout_problems_is_logged(finished):
+  lines = (finished / "heldout_reads.jsonl").read_text().splitlines()
+  assert len(lines) == 1
+  assert json.loads(lines[0])["problems"] == 32
+
+
+def test_labels_are_shares_and_the_last_thought_has_the_verdict(finished):
+  found = trajectory_store.load(finished / "trajectories" / "0")
+  rows = np.arange(0, len(found.thought_count), 4)  # One of four per problem.
+  last = found.thought_count[rows] - 1
+  assert found.label_mask[rows, last].all()
+  np.testing.assert_array_equal(
+    found.labels[rows, last], found.outcome_reward[rows]
+  )
+  assert not np.delete(found.label_mask, rows, axis=0).any()
+  shares = found.labels[found.label_mask] * 2  # Two rollouts per thought.
+  np.testing.assert_allclose(shares, np.round(shares))
+
+
+def test_the_device_and_the_host_verifier_agree(finished):
+  config, path = _load(finished)
+  with stage_lib.open_stage(config, path) as stage:
+    experiment = stage.experiment
+    found = trajectory_store.load(path / "trajectories" / "0")
+    start = collect.FIRST_PROBLEM
+    problems = experiment.problems("train", start, config.collect.problems)
+    host = sampler_lib.verify(
+      experiment,
+      problems,
+      found.completion,
+      found.completion_length,
+      config.collect.rollouts,
+    )
+  assert 0 < host.mean() < 1
+  np.testing.assert_array_equal(found.outcome_reward > 0, host)
+
+
+class _KilledError(Exception):
+  pass
+
+
+def test_a_killed_learner_continues_to_the_same_parameters(
+  tmp_path, monkeypatch
+):
+  flags = ("--config.checkpoint_every=10", "--config.sft.validate_every=30")
+  whole, cut = tmp_path / "whole", tmp_path / "cut"
+  train_sft.run(*_load(whole, *flags))
+
+  def die(self, step, params, notes):
+    if step == 25:
+      raise _KilledError
+
+  with monkeypatch.context() as patch:
+    patch.setattr(train_sft._Validation, "__call__", die)
+    with pytest.raises(_KilledError):
+      train_sft.run(*_load(cut, *flags))
+  train_sft.run(*_load(cut, *flags))
+
+  def params(path):
+    config, path = _load(path, *flags)
+    with stage_lib.open_stage(config, path) as stage:
+      policy = stage.load(
+        stage.experiment.policy, stage.policy_directory("sft")
+      )
+    return np.concatenate(
+      [np.ravel(leaf) for leaf in stage_lib.jax.tree.leaves(policy)]
+    )
+
+  np.testing.assert_array_equal(params(whole), params(cut))
+  text = (cut / "metrics/sft/metrics.jsonl").read_text()
+  steps = [json.loads(line)["step"] for line in text.splitlines()]
+  assert steps == sorted(set(steps))
+
+
+def test_countdown_is_verified_on_the_host(tmp_path):
+  config, path = _load(tmp_path / "run", config="configs/countdown.py:tiny")
+  with stage_lib.open_stage(config, path) as stage:
+    assert stage.experiment.answer_check is None
+    policy = stage.experiment.policy.init(stage.experiment.rng(0))
+    summary = collect.collect(stage, 0, policy, "untrained")
+    source = train_prm.labelled(stage, [0])
+  assert summary["trajectories"] == 64
+  assert set(np.unique(source.outcome_reward)) <= {0.0, 1.0}
+
+
+@pytest.mark.parametrize(
+  "flags, sentence",
+  [
+    (("--config.rl.stpes=3",), "did you mean 'rl.steps'"),
+    (("--config.task.name=arithmetics",), "did you mean 'arithmetic'"),
+    (("--config.data.max_prompt_tokens=3",), "data.max_prompt_tokens"),
+    (("--config.network.max_positions=8",), "network.max_positions"),
+    (("--config.task.arithmetic.bases=1",), "bases is 1"),
+  ],
+)
+def test_bad_input_gives_one_sentence_and_exit_2(tmp_path, flags, sentence):
+  done = subprocess.run(
+    [
+      sys.executable,
+      "scripts/train_sft.py",
+      f"--config={_CONFIG}",
+      f"--workdir={tmp_path / 'run'}",
+      *flags,
+    ],
+    capture_output=True,
+    text=True,
+    timeout=120,
+  )
+  assert done.returncode == 2, done.stderr
+  assert sentence in done.stderr
+  assert "Traceback" not in done.stderr
