@@ -70,12 +70,12 @@ def _make_tiny(config):
   config.collect.update(
     problems=64, rollouts=4, labelled=64, label_rollouts=2, rows=256
   )
-  config.imitation.update(steps=10, batch_size=64)
+  config.imitation.update(steps=30, batch_size=256)
   config.prm.update(steps=40, batch_size=32)
   config.sft.optimizer.warmup_steps = 10
   config.prm.optimizer.warmup_steps = 2
   config.rl.update(steps=30, problems_per_step=32, rollouts=4)
-  config.rl.optimizer.learning_rate = 2e-3
+  config.rl.optimizer.learning_rate = 5e-4
   config.loop.iterations = 1
   config.evaluate.update(
     problems=32, validation_problems=32, budgets=(1, 2, 4), trees=1, rows=256

@@ -45,8 +45,8 @@ def path_to(tree: tree_lib.Tree, row: int, node: int) -> tuple[int, ...]:
   """Returns the nodes from below the root to `node` in problem `row`."""
   path = []
   while node > tree_lib.Tree.ROOT_INDEX:
-    path.append(int(node))
-    node = tree.parents[row, node]
+    path.append(node)
+    node = int(tree.parents[row, node])
   return tuple(reversed(path))
 
 
@@ -57,7 +57,8 @@ def solutions(tree: tree_lib.Tree, row: int) -> list[Solution]:
     tree: From `to_host`.
     row: The problem.
   """
-  found = np.flatnonzero(tree.terminal_mask[row] & tree.valid_mask[row])
+  is_solution = tree.terminal_mask[row] & tree.valid_mask[row]
+  found = np.flatnonzero(is_solution).tolist()
   return [_solution(tree, row, path_to(tree, row, node)) for node in found]
 
 

@@ -1,6 +1,8 @@
 """The tiny main job, from nothing to the report, and what guards it."""
 
 import json
+import os
+import pathlib
 import subprocess
 import sys
 
@@ -15,6 +17,7 @@ from reasoning_rl.pipelines import sampler as sampler_lib
 from reasoning_rl.pipelines import stage as stage_lib
 from reasoning_rl.pipelines.errors import WorkdirError
 
+_ROOT = pathlib.Path(__file__).parents[2]
 _CONFIG = "configs/arithmetic.py:tiny"
 
 
@@ -51,8 +54,10 @@ def test_the_loop_learns_from_final_answers_alone(finished):
   text = (finished / "metrics/policy_0/metrics.jsonl").read_text()
   rows = [json.loads(line) for line in text.splitlines()]
   rewards = [row["reward"] for row in rows]
-  third = len(rewards) // 3
-  assert np.mean(rewards[-third:]) > np.mean(rewards[:third]) + 0.1
+  stages = json.loads((finished / "stages.json").read_text())
+  # Rewards of 128 fresh problems an update, against 256 by the warm-up.
+  warm_up = stages["collect_0"]["pass_at_1"]
+  assert np.mean(rewards[-10:]) > warm_up + 0.03
 
 
 def test_a_finished_run_is_not_repeated(finished, capsys):
@@ -118,6 +123,7 @@ def test_a_killed_learner_continues_to_the_same_parameters(
   def die(self, step, params, notes):
     if step == 25:
       raise _KilledError
+    return False
 
   with monkeypatch.context() as patch:
     patch.setattr(train_sft._Validation, "__call__", die)
@@ -166,14 +172,15 @@ def test_bad_input_gives_one_sentence_and_exit_2(tmp_path, flags, sentence):
   done = subprocess.run(
     [
       sys.executable,
-      "scripts/train_sft.py",
-      f"--config={_CONFIG}",
+      str(_ROOT / "scripts" / "train_sft.py"),
+      f"--config={_ROOT / _CONFIG}",
       f"--workdir={tmp_path / 'run'}",
       *flags,
     ],
     capture_output=True,
     text=True,
     timeout=120,
+    env=os.environ | {"PYTHONPATH": str(_ROOT)},
   )
   assert done.returncode == 2, done.stderr
   assert sentence in done.stderr
