@@ -16,7 +16,6 @@ import functools
 import json
 import pathlib
 import tempfile
-from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -29,10 +28,11 @@ import timing
 
 from reasoning_rl import tree as tree_lib
 from reasoning_rl.data import batching
-from reasoning_rl.decoding import expand, rollouts
+from reasoning_rl.decoding import expand
 from reasoning_rl.models import network as network_lib
 from reasoning_rl.pipelines import config_file, losses
 from reasoning_rl.pipelines import experiment as experiment_lib
+from reasoning_rl.pipelines import sampler as sampler_lib
 from reasoning_rl.search import mcts
 from reasoning_rl.training import optimizer as optimizer_lib
 from reasoning_rl.training import sharding as sharding_lib
@@ -96,39 +96,6 @@ def _demonstrations(experiment, index):
     [experiment.encode_solution(task.demonstration(p)) for p in problems],
     experiment.prompt_size,
     experiment.completion_size,
-  )
-
-
-def make_sampler(
-  experiment: experiment_lib.Experiment,
-  params: network_lib.Params,
-  problems: int,
-  group: int,
-) -> Callable[[], Any]:
-  """Returns a call that samples `group` solutions of each problem."""
-  batch = experiment.problems("validation", 0, problems)
-  config = experiment.rollout_config(group)
-
-  @jax.jit
-  def sample(params, rng, prompt, prompt_length, problem_id):
-    decoded = rollouts.from_prompts(
-      experiment.policy,
-      params,
-      rng,
-      prompt,
-      prompt_length,
-      problem_id,
-      config,
-    )
-    return decoded.replace(keys_values=None)
-
-  return functools.partial(
-    sample,
-    params,
-    experiment.rng(2),
-    batch.prompt,
-    batch.prompt_length,
-    batch.problem_id,
   )
 
 
@@ -217,8 +184,11 @@ def measure(
     experiment, experiment.policy, experiment.prm, params, num_problems
   )
   samplers = {
-    f"sample {problems} x {group}": make_sampler(
-      experiment, params.policy, problems, group
+    f"sample {problems} x {group}": functools.partial(
+      sampler_lib.Sampler(experiment, group).sample,
+      params.policy,
+      experiment.rng(2),
+      experiment.problems("validation", 0, problems),
     )
     for problems, group in SAMPLE_SIZES
   }
@@ -233,7 +203,7 @@ def measure(
     },
     repetitions,
   )
-  tokens = {name: int(f().length.sum()) for name, f in samplers.items()}
+  tokens = {name: int(f().decoded.length.sum()) for name, f in samplers.items()}
   tokens["train"] = learner.tokens(STEPS_PER_TIMING)
   rates = {name: tokens[name] / seconds[name] for name in tokens}
   rows = _rows(search, seconds, rates, num_problems)

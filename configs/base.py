@@ -38,7 +38,6 @@ def _add_task(config):
       operators="+-",  # Any of "+-*".
       bases=3,  # Constants stated by the prompt.
       asked=2,  # Results that make up the answer.
-      demonstrated=1.0,  # Share of computations that demonstrations may need.
     )
   )
   config.task.countdown = ml_collections.ConfigDict(

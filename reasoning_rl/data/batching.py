@@ -19,6 +19,7 @@ from jaxtyping import Int
 from reasoning_rl import types
 
 Rows = TypeVar("Rows")
+JoinedRows = TypeVar("JoinedRows", types.SupervisedBatch, types.ThoughtLabels)
 
 
 class PromptTooLongError(ValueError):
@@ -175,6 +176,21 @@ def concatenate(trajectories: Sequence[Rows]) -> Rows:
 def take(rows: Rows, index: Any) -> Rows:
   """Returns the rows that `index` (integers, a slice or a mask) selects."""
   return jax.tree.map(lambda leaf: np.asarray(leaf)[index], rows)
+
+
+def trim(rows: JoinedRows) -> JoinedRows:
+  """Returns the rows without the columns in which all of them are padding.
+
+  Rows of `types.SupervisedBatch` or `types.ThoughtLabels`. A learner computes
+  every column, and few solutions are as long as the longest that is possible.
+  """
+  size = int(rows.length.max())
+  cut = {
+    name: getattr(rows, name)[:, :size]
+    for name in ("tokens", "loss_mask")
+    if hasattr(rows, name)
+  }
+  return rows.replace(**cut)
 
 
 def _elements(source: Any, index: Int[np.ndarray, " B"]) -> list[Any]:

@@ -45,10 +45,6 @@ def _final(name: str) -> str:
   return f"baseline_{name}"
 
 
-def _policy(stage: stage_lib.Stage, name: str):
-  return stage.load(stage.experiment.policy, stage.policy_directory(name))
-
-
 def _demonstrations(stage: stage_lib.Stage) -> None:
   """Goes on with supervised steps, as many as the loop's updates."""
   config = stage.config
@@ -56,8 +52,9 @@ def _demonstrations(stage: stage_lib.Stage) -> None:
   imitate.train(
     stage,
     _final("demonstrations"),
-    train_sft.demonstrations(stage),
-    _policy(stage, train_sft.NAME),
+    0,
+    lambda: train_sft.demonstrations(stage),
+    stage.policy(train_sft.NAME),
     config.loop.iterations * each,
   )
 
@@ -79,20 +76,19 @@ def _without_prm(stage: stage_lib.Stage, kind: str) -> None:
     dataset = f"{kind}_{i}" if i else "0"
     if i:
       collect.collect(
-        stage, i, _policy(stage, weights), weights, dataset, labelled=0
+        stage, i, stage.policy(weights), weights, dataset, labelled=0
       )
     datasets.append(dataset)
     final = _final(kind) if i == rounds - 1 else f"{_final(kind)}_{i}"
-    imitation = f"{_final(kind)}_imitation_{i}" if is_outcome else final
+    imitation = imitate.name_of(final) if is_outcome else final
     imitate.train(
       stage,
       imitation,
-      imitate.solutions(stage, datasets),
-      _policy(stage, weights),
+      i,
+      lambda: imitate.solutions(stage, datasets),
+      stage.policy(weights),
       steps,
     )
     if is_outcome:
-      train_policy.train(
-        stage, final, i, _policy(stage, imitation), None, credit
-      )
+      train_policy.train(stage, final, i, stage.policy(imitation), None, credit)
     weights = final

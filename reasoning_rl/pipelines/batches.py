@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+
 from reasoning_rl import types
 from reasoning_rl.data import batching, renaming
 from reasoning_rl.pipelines import experiment as experiment_lib
@@ -14,20 +16,23 @@ def batch_fn(
   experiment: experiment_lib.Experiment,
   source: types.SupervisedBatch | types.ThoughtLabels,
   batch_size: int,
-  salt: int = 0,
+  *path: int,
 ) -> Callable[[int, Any], Any]:
   """Returns `batch_at(step, params)` over shuffled epochs of `source`.
 
-  Rows are renamed afresh at every step, if `data.rename` says so.
+  Rows are as long as the longest one, and renamed afresh at every step if
+  `data.rename` says so.
 
   Args:
     experiment: The run.
     source: All rows.
     batch_size: Rows per step.
-    salt: Tells learners apart that read the same rows.
+    *path: Of the learner's random stream: another path, other batches.
   """
+  source = batching.trim(source)
   size = len(source.length)
-  seed = experiment.config.seed + salt
+  entropy = (experiment.config.seed, *path)
+  seed = int(np.random.SeedSequence(entropy).generate_state(1)[0])
   names = experiment.interchangeable_ids
   draws = None
   at = -1

@@ -29,8 +29,7 @@ from reasoning_rl.pipelines import sampler as sampler_lib
 from reasoning_rl.pipelines import stage as stage_lib
 from reasoning_rl.pipelines import train_sft
 
-# First training problem, beyond those that are demonstrated.
-FIRST_PROBLEM = 500_000
+FIRST_PROBLEM = train_sft.MAX_DEMONSTRATIONS
 
 
 def run(config: ml_collections.ConfigDict, path: pathlib.Path) -> None:

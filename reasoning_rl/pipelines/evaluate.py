@@ -24,6 +24,7 @@ from reasoning_rl.pipelines import config as config_lib
 from reasoning_rl.pipelines import experiment as experiment_lib
 from reasoning_rl.pipelines import search as search_lib
 from reasoning_rl.pipelines import stage as stage_lib
+from reasoning_rl.pipelines import workdir as workdir_lib
 from reasoning_rl.pipelines.errors import ConfigError
 from reasoning_rl.training import metrics as metrics_lib
 
@@ -113,10 +114,9 @@ class _Evaluation:
     self._validation = experiment.problems(
       "validation", 0, config.validation_problems
     )
-    load = lambda name: stage.load(
-      experiment.policy, stage.policy_directory(name)
-    )
-    self._policies = {name: load(name) for _, _, name in models.policies}
+    self._policies = {
+      name: stage.policy(name) for _, _, name in models.policies
+    }
     self._final = self._policies[models.final]
     self._prm = train_prm.load(stage, models.prm)
     self._orm = train_prm.load(stage, models.orm)
@@ -198,25 +198,12 @@ class _Evaluation:
         "role": role,
         "greedy_pass_at_1": bootstrap.mean_interval(greedy),
         "sampled_pass_at_1": bootstrap.mean_interval(sampled),
-      } | self._learning_cost(name)
+      } | learning_cost(self._stage.workdir, name)
       if role == "loop":
         record["iteration"] = index
       records.append(record)
       self._say(f"{label}: pass@1 {sampled.mean():.3f}")
     return records
-
-  def _learning_cost(self, name: str) -> dict[str, Any]:
-    workdir = self._stage.workdir
-    summary = workdir.summary(name)
-    cost = {"updates": summary["steps"], "seconds": summary["seconds"]}
-    imitation = name.replace("policy_", "imitation_")
-    if imitation != name and workdir.finished(imitation):
-      first = workdir.summary(imitation)
-      cost["updates"] += first["steps"]
-      cost["seconds"] += first["seconds"]
-    if "sampled_tokens" in summary:
-      cost["train_tokens"] = summary["sampled_tokens"]
-    return cost
 
   def _samples(self, problems, stream) -> measure.ScoredSamples:
     return measure.score_samples(
@@ -342,6 +329,23 @@ class _Evaluation:
 
   def _say(self, text: str) -> None:
     self._stage.progress.say(f"  {text}")
+
+
+def learning_cost(workdir: workdir_lib.Workdir, name: str) -> dict[str, Any]:
+  """Sums what a policy's learning cost, since the policy it started from.
+
+  That is the stage that bears its name, and those that led to it: its
+  imitation and, of a baseline, its earlier iterations (`<name>_...`).
+  """
+  parts = [
+    workdir.summary(stage)
+    for stage in workdir.stages()
+    if stage == name or stage.startswith(f"{name}_")
+  ]
+  total = lambda key: sum(part.get(key, 0) for part in parts)
+  cost = {"updates": total("steps"), "seconds": total("seconds")}
+  tokens = total("sampled_tokens")
+  return cost | ({"train_tokens": tokens} if tokens else {})
 
 
 def _runs(

@@ -7,9 +7,11 @@ gives policy learning, which follows, more problems that are sometimes solved.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import pathlib
+from collections.abc import Callable, Sequence
 from typing import Any
 
+import ml_collections
 import numpy as np
 
 from reasoning_rl import types
@@ -19,38 +21,56 @@ from reasoning_rl.pipelines import fit as fit_lib
 from reasoning_rl.pipelines import stage as stage_lib
 
 
+def run(config: ml_collections.ConfigDict, path: pathlib.Path) -> None:
+  """Imitates the right solutions of the workdir's first dataset alone."""
+  with stage_lib.open_stage(config, path) as stage:
+    train(
+      stage,
+      name_of("policy_0"),
+      0,
+      lambda: solutions(stage, [0]),
+      stage.input_policy(train_sft.NAME),
+      config.imitation.steps,
+    )
+
+
+def name_of(policy: str) -> str:
+  """Returns the stage whose imitation `policy` goes on from."""
+  return f"{policy}_imitation"
+
+
 def train(
   stage: stage_lib.Stage,
   name: str,
-  source: types.SupervisedBatch,
+  iteration: int,
+  source: Callable[[], types.SupervisedBatch],
   policy: Any,
   num_steps: int,
 ) -> dict[str, Any]:
-  """Imitates `source`; the checkpoints are `policy/<name>`.
+  """Imitates what `source` returns; the checkpoints are `policy/<name>`.
 
   Args:
     stage: The run.
     name: Names the checkpoints and metrics.
-    source: Demonstrations.
+    iteration: Chooses the random numbers.
+    source: Returns the demonstrations; not asked if the stage is finished.
     policy: Where to start.
     num_steps: Updates.
   """
   config, experiment = stage.config.imitation, stage.experiment
+  path = (stage_lib.STREAMS["imitation"], iteration)
 
   def work():
+    rows = source()
     task = fit_lib.Fit(
       name=name,
       loss_fn=losses.supervised(experiment.policy),
-      batch_at=batches.batch_fn(
-        experiment, source, config.batch_size, salt=len(name)
-      ),
+      batch_at=batches.batch_fn(experiment, rows, config.batch_size, *path),
       num_steps=num_steps,
       optimizer=config.optimizer,
     )
-    stage.fit(
-      task, policy, stage.policy_directory(name), stage_lib.STREAMS["sft"], 1
-    )
-    return {"steps": num_steps, "solutions": len(source.length)}
+    stage.fit(task, policy, stage.policy_directory(name), *path)
+    return {"steps": num_steps, "solutions": len(rows.length)}
 
   return stage.once(name, work)
 

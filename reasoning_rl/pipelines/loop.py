@@ -8,7 +8,6 @@ start from the same warm-up and make as many updates on as many tokens.
 from __future__ import annotations
 
 import pathlib
-from typing import Any
 
 import ml_collections
 
@@ -35,7 +34,7 @@ def run_stages(stage: stage_lib.Stage) -> pathlib.Path:
   """Runs every stage that is not finished; returns the report's path."""
   train_sft.warm_up(stage)
   policies = [("warm-up", "loop", train_sft.NAME)]
-  policy = _policy(stage, train_sft.NAME)
+  policy = stage.policy(train_sft.NAME)
   rounds = stage.config.loop.iterations
   for i in range(rounds):
     name = f"policy_{i}"
@@ -43,16 +42,17 @@ def run_stages(stage: stage_lib.Stage) -> pathlib.Path:
     seen = range(i + 1)
     train_prm.train(stage, f"prm_{i}", seen, policy)
     prm = train_prm.load(stage, f"prm_{i}")
-    imitation = f"imitation_{i}"
+    imitation = imitate.name_of(name)
     imitate.train(
       stage,
       imitation,
-      imitate.solutions(stage, seen),
+      i,
+      lambda seen=seen: imitate.solutions(stage, seen),
       policy,
       stage.config.imitation.steps,
     )
-    train_policy.train(stage, name, i, _policy(stage, imitation), prm)
-    policy = _policy(stage, name)
+    train_policy.train(stage, name, i, stage.policy(imitation), prm)
+    policy = stage.policy(name)
     policies.append((claims.label_of(name), "loop", name))
   final = policies[-1][2]
   # The reward models that search are fresh, and learn from the same data.
@@ -63,7 +63,3 @@ def run_stages(stage: stage_lib.Stage) -> pathlib.Path:
   policies += baselines.train(stage)
   models = evaluate.Models(tuple(policies), final, "prm_final", "orm_final")
   return evaluate.evaluate(stage, models)
-
-
-def _policy(stage, name: str) -> Any:
-  return stage.load(stage.experiment.policy, stage.policy_directory(name))

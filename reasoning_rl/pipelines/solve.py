@@ -44,7 +44,7 @@ def run(
 def _solve(stage, index, method, budget):
   experiment = stage.experiment
   models = evaluate.available(stage)
-  policy = stage.load(experiment.policy, stage.policy_directory(models.final))
+  policy = stage.policy(models.final)
   params = experiment.search_params(policy, train_prm.load(stage, models.prm))
   problems = experiment.problems("heldout", index, 1)
   searcher = search_lib.Searcher(

@@ -94,6 +94,10 @@ class Stage:
     """Returns where a stage's PRM or ORM is kept."""
     return self.workdir.prm_checkpoints / name
 
+  def policy(self, name: str) -> Any:
+    """Returns the parameters of a finished stage's policy."""
+    return self.load(self.experiment.policy, self.policy_directory(name))
+
   def load(self, network: network_lib.Network, directory: pathlib.Path) -> Any:
     """Returns the parameters of a finished learner."""
     params = network.init(jax.random.key(0))
@@ -120,7 +124,7 @@ STREAMS = {
   name: index
   for index, name in enumerate(
     ("init", "sft", "collect", "label", "prm", "orm", "policy", "validate",
-     "evaluate", "search", "solve")
+     "evaluate", "search", "solve", "imitation")
   )
 }  # fmt: skip
 

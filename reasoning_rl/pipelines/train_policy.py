@@ -18,7 +18,7 @@ import numpy as np
 from reasoning_rl import masking, types
 from reasoning_rl.decoding import scoring
 from reasoning_rl.pipelines import fit as fit_lib
-from reasoning_rl.pipelines import losses, train_sft
+from reasoning_rl.pipelines import imitate, losses, train_sft
 from reasoning_rl.pipelines import sampler as sampler_lib
 from reasoning_rl.pipelines import stage as stage_lib
 from reasoning_rl.rl import advantages as advantages_lib
@@ -32,9 +32,11 @@ _FIRST_PROBLEM = 1_000_000
 
 
 def run(config: ml_collections.ConfigDict, path: pathlib.Path) -> None:
-  """Runs one iteration of policy learning alone."""
+  """Runs one iteration of policy learning alone, after imitation if it is."""
   with stage_lib.open_stage(config, path) as stage:
-    policy = stage.input_policy(train_sft.NAME)
+    imitation = imitate.name_of("policy_0")
+    finished = stage.workdir.finished(imitation)
+    policy = stage.input_policy(imitation if finished else train_sft.NAME)
     prm = None
     if config.rl.credit.kind in ("pure", "process"):
       prm = _input_prm(stage)

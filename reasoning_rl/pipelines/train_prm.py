@@ -56,7 +56,7 @@ def _train(stage, name, iterations, policy):
   task = fit_lib.Fit(
     name=name,
     loss_fn=make_loss(network),
-    batch_at=batches.batch_fn(experiment, source, config.batch_size),
+    batch_at=batches.batch_fn(experiment, source, config.batch_size, stream),
     num_steps=config.steps,
     optimizer=config.optimizer,
     # On a shared trunk the policy must stay what it is.

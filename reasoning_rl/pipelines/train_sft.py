@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import pathlib
 from typing import Any
 
@@ -18,10 +17,8 @@ from reasoning_rl.pipelines import stage as stage_lib
 from reasoning_rl.pipelines.errors import ConfigError
 
 NAME = "sft"
-
-# Seed demonstrations come from the training problems below this index, those of
-# `collect` and of policy learning from above it.
-_SEEDS_BELOW = 500_000
+# Training problems from here on are searched, and never demonstrated.
+MAX_DEMONSTRATIONS = 500_000
 
 
 def run(config: ml_collections.ConfigDict, path: pathlib.Path) -> None:
@@ -42,7 +39,9 @@ def warm_up(stage: stage_lib.Stage) -> dict[str, Any]:
     task = fit_lib.Fit(
       name=NAME,
       loss_fn=losses.supervised(experiment.policy),
-      batch_at=batches.batch_fn(experiment, source, config.batch_size),
+      batch_at=batches.batch_fn(
+        experiment, source, config.batch_size, stage_lib.STREAMS["sft"]
+      ),
       num_steps=config.max_steps,
       optimizer=config.optimizer,
       decay_steps=config.decay_steps,
@@ -63,18 +62,15 @@ def warm_up(stage: stage_lib.Stage) -> dict[str, Any]:
 
 
 def demonstrations(stage: stage_lib.Stage) -> types.SupervisedBatch:
-  """Returns the seed demonstrations, of the first demonstrable problems."""
-  experiment, config = stage.experiment, stage.config.sft
-  task = experiment.task
-  problems = (task.problem("train", i) for i in range(_SEEDS_BELOW))
-  demonstrable = filter(task.demonstrable, problems)
-  seeds = list(itertools.islice(demonstrable, config.demonstrations))
-  if len(seeds) < config.demonstrations:
+  """Returns the seed demonstrations, of the first training problems."""
+  experiment, count = stage.experiment, stage.config.sft.demonstrations
+  if not 0 < count <= MAX_DEMONSTRATIONS:
     raise ConfigError(
-      f"sft.demonstrations is {config.demonstrations} and only {len(seeds)} of"
-      f" {_SEEDS_BELOW} training problems can be demonstrated: lower it, or"
-      " raise the task's share of demonstrated computations."
+      f"sft.demonstrations is {count}: give at least 1 and at most"
+      f" {MAX_DEMONSTRATIONS}, since the problems beyond are searched."
     )
+  task = experiment.task
+  seeds = [task.problem("train", i) for i in range(count)]
   return batching.supervised_batch(
     [experiment.tokenizer.encode(problem.prompt) for problem in seeds],
     [

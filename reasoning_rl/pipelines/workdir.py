@@ -71,7 +71,7 @@ class Workdir:
 
   def finished(self, stage: str) -> bool:
     """Returns whether `finish(stage, ...)` was called, now or earlier."""
-    return stage in self._stages()
+    return stage in self.stages()
 
   def finish(self, stage: str, summary: Mapping[str, Any]) -> None:
     """Records a stage as done.
@@ -81,7 +81,7 @@ class Workdir:
       summary: What later stages and the report want to know of it. Values
         that JSON holds, or NumPy or JAX arrays, which become lists.
     """
-    stages = self._stages()
+    stages = self.stages()
     if stage in stages:
       raise ValueError(f"stage {stage!r} is already finished")
     stages[stage] = dict(summary)
@@ -89,14 +89,15 @@ class Workdir:
 
   def summary(self, stage: str) -> dict[str, Any]:
     """Returns the summary that a finished stage left."""
-    stages = self._stages()
+    stages = self.stages()
     if stage not in stages:
       raise WorkdirError(
         f"stage {stage!r} is not finished in workdir {self.path}: run it first"
       )
     return stages[stage]
 
-  def _stages(self) -> dict[str, Any]:
+  def stages(self) -> dict[str, Any]:
+    """Returns the summary of every finished stage, by name."""
     return _read_json(self.stages_path) or {}
 
 

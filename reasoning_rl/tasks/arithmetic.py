@@ -41,9 +41,6 @@ from reasoning_rl.tasks import answer_check, base
 # The constant that the chain starts from, and nothing else uses.
 _START = 0
 
-# Up to this many values are written with one digit each.
-_DIGITS = string.digits + string.ascii_uppercase
-
 # Thoughts a solution may spend on true but needless computations.
 _SLACK = 1
 
@@ -58,15 +55,13 @@ class Arithmetic:
 
   Attributes:
     seed: Seed of the problems; not of the splits, see `base`.
-    modulus: All values are in [0, modulus), written with one digit (0 to 9, A
-      to Z) up to 36 and with leading zeros beyond.
+    modulus: All values are in [0, modulus), written with leading
+      zeros.
     chain_length: Computations that the asked variable needs.
     distractors: Definitions that it does not need.
     operators: Any of "+-*", without repetition.
     bases: Constants that the prompt states.
     asked: Results of the chain that the answer consists of.
-    demonstrated: Share of all single computations (two values and an operator)
-      that demonstrations may need; the others have to be found by search.
   """
 
   seed: int = 0
@@ -76,7 +71,6 @@ class Arithmetic:
   operators: str = "+-"
   bases: int = 3
   asked: int = 2
-  demonstrated: float = 1.0
 
   name: ClassVar[str] = "arithmetic"
   version: ClassVar[str] = "arithmetic-2"
@@ -91,10 +85,6 @@ class Arithmetic:
       bases=(self.bases, 2),
       asked=(self.asked, 1),
     )
-    if not 0 < self.demonstrated <= 1:
-      raise base.TaskError(
-        f"demonstrated is {self.demonstrated}: give a share above 0, up to 1"
-      )
     if self.asked > self.chain_length:
       raise base.TaskError(
         f"asked is {self.asked}: lower it to chain_length, "
@@ -124,20 +114,14 @@ class Arithmetic:
     return self.bases + self.chain_length + self.distractors
 
   @property
-  def _digits(self) -> str:
-    if self.modulus > len(_DIGITS):
-      return string.digits
-    return _DIGITS[: max(10, self.modulus)]
-
-  @property
   def _width(self) -> int:
-    return 1 if self.modulus <= len(_DIGITS) else len(str(self.modulus - 1))
+    return len(str(self.modulus - 1))
 
   @property
   def alphabet(self) -> str:
     """Every character that the task's texts can contain, sorted."""
     letters = self.interchangeable
-    return "".join(sorted(letters + self._digits + self.operators + "=? \n"))
+    return "".join(sorted(letters + string.digits + self.operators + "=? \n"))
 
   @property
   def interchangeable(self) -> str:
@@ -195,23 +179,6 @@ class Arithmetic:
       ),
     )
 
-  def demonstrable(self, problem: base.Problem) -> bool:
-    """Returns whether all its needed computations may be demonstrated.
-
-    Which ones may is drawn once from the task's seed.
-    """
-    variables, definitions, needed = problem.facts
-    value = dict(variables)
-    parts = 1_000_000
-    return all(
-      base.Draws(self.seed, value[left], ord(operator), value[right]).below(
-        parts
-      )
-      < self.demonstrated * parts
-      for name, left, operator, right in definitions
-      if name in needed
-    )
-
   def demonstration(self, problem: base.Problem) -> tuple[str, ...]:
     """Returns the needed computations in order, then the answer."""
     statements = self._statements(problem)
@@ -220,12 +187,11 @@ class Arithmetic:
 
   def extract_answer(self, completion: str) -> str | None:
     """Returns the final answer, None unless every thought is well-formed."""
-    digits = self._digits
-    pattern = _completion_pattern(digits, self._width, self.asked)
+    pattern = _completion_pattern(self._width, self.asked)
     match = pattern.fullmatch(completion)
     if not match:
       return None
-    values = [int(number, len(digits)) for number in match[1].split(" ")]
+    values = [int(number) for number in match[1].split(" ")]
     return match[1] if max(values) < self.modulus else None
 
   def verify(self, problem: base.Problem, completion: str) -> bool:
@@ -242,9 +208,9 @@ class Arithmetic:
     """Returns for each thought whether it states a truth about the problem.
 
     That is: the answer, or a definition with the true values of its second
-    operand and of its result. So a thought that builds on
-    an earlier error is wrong too, a distractor's true computation is right, and
-    nothing is right after the answer thought.
+    operand and of its result. So a thought that builds on an earlier error is
+    wrong too, a distractor's true computation is right, and nothing is right
+    after the answer thought.
     """
     true = {*self._statements(problem).values(), f"={problem.answer}\n"}
     correct, answered = [], False
@@ -278,7 +244,7 @@ class Arithmetic:
     """Returns the on-device verifier; see `answer_check.make`."""
     texts = [self._text(value) for value in range(self.modulus)]
     samples = [" ".join([text] * self.asked) for text in texts]
-    number = (self._digits,) * self._width
+    number = (string.digits,) * self._width
     value = (self.interchangeable, *number)
     thought = (self.interchangeable, "+-*", *value, "=", *value, "\n")
     # An operator that the task does not use has no token either.
@@ -294,8 +260,6 @@ class Arithmetic:
     ]
 
   def _text(self, value: int) -> str:
-    if self._width == 1:
-      return self._digits[value]
     return str(value).zfill(self._width)
 
   def _statements(self, problem: base.Problem) -> dict[str, str]:
@@ -378,8 +342,8 @@ def _compute(left: int, operator: str, right: int) -> int:
 
 
 @functools.lru_cache
-def _completion_pattern(digits: str, width: int, asked: int) -> re.Pattern[str]:
-  number = f"[{digits}]{{{width}}}"
+def _completion_pattern(width: int, asked: int) -> re.Pattern[str]:
+  number = f"[0-9]{{{width}}}"
   computation = rf"[a-z][-+*][a-z]{number}=[a-z]{number}\n"
   answer = rf"=({number}(?: {number}){{{asked - 1}}})\n"
   return re.compile(f"(?:{computation})*{answer}")

@@ -112,11 +112,6 @@ class Countdown:
       facts=(numbers, target),
     )
 
-  def demonstrable(self, problem: base.Problem) -> bool:
-    """Returns True: any problem may be demonstrated."""
-    del problem
-    return True
-
   def demonstration(self, problem: base.Problem) -> tuple[str, ...]:
     """Returns a random solution, the same one whenever it is asked for."""
     left, target = problem.facts

@@ -55,6 +55,14 @@ def test_batches_of_a_record_are_its_rows_and_of_a_list_its_elements(
   assert elements == ["abcdefg"[i] for i in index]
 
 
+def test_columns_that_are_padding_in_every_row_are_cut():
+  batch = batching.supervised_batch([[5, 6], [7]], [[8], [9, 1]], 4, 6)
+  cut = batching.trim(batch)
+  np.testing.assert_array_equal(cut.tokens, [[5, 6, 8], [7, 9, 1]])
+  np.testing.assert_array_equal(cut.loss_mask, [[0, 0, 1], [0, 1, 1]])
+  np.testing.assert_array_equal(cut.length, batch.length)
+
+
 def test_supervised_rows_by_hand():
   batch = batching.supervised_batch([[5, 6], [7]], [[8], [9, 1]], 3, 2, 0)
   np.testing.assert_array_equal(

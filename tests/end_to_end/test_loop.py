@@ -134,9 +134,7 @@ def test_a_killed_learner_continues_to_the_same_parameters(
   def params(path):
     config, path = _load(path, *flags)
     with stage_lib.open_stage(config, path) as stage:
-      policy = stage.load(
-        stage.experiment.policy, stage.policy_directory("sft")
-      )
+      policy = stage.policy("sft")
     return np.concatenate(
       [np.ravel(leaf) for leaf in stage_lib.jax.tree.leaves(policy)]
     )
