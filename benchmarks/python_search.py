@@ -38,11 +38,13 @@ class NodeCache(NamedTuple):
       the root to the node. The prompt's are kept once per problem.
     size: Tokens on the path.
     hidden: Trunk output at the last token.
+    prm_carry: What the PRM goes on from.
   """
 
   paths: tuple[attention_lib.KeysValues, ...]
   size: Int[Array, " R"]
   hidden: Float[Array, "R D"]
+  prm_carry: expand.PRMCarry
 
 
 class Said(NamedTuple):
@@ -222,7 +224,8 @@ def _make_prompt_fn(policy, prm, config):
       lambda x: jnp.zeros((*x.shape[:2], size, x.shape[3]), x.dtype),
       source.prompts,
     )
-    cache = NodeCache(empty, jnp.zeros(1, jnp.int32), source.hidden)
+    size = jnp.zeros(1, jnp.int32)
+    cache = NodeCache(empty, size, source.hidden, source.prm_carry)
     return source, cache
 
   return read_prompt
@@ -245,7 +248,9 @@ def _make_node_fn(policy, prm, config, rows):
       for prompt, path in zip(source.prompts, cache.paths, strict=True)
     )
     position = jnp.repeat(source.prompt_length + cache.size, rows)
-    hidden = jnp.repeat(cache.hidden, rows, axis=0)
+    hidden, carry = jax.tree.map(
+      lambda x: jnp.repeat(x, rows, axis=0), (cache.hidden, cache.prm_carry)
+    )
     decoded = decode_lib.decode(
       policy,
       params.policy,
@@ -256,18 +261,18 @@ def _make_node_fn(policy, prm, config, rows):
       max_tokens=config.max_thought_tokens,
       stop_ids=(config.thought_end_id, config.end_id),
     )
-    offset = jnp.arange(config.max_thought_tokens)[None]
-    read, prm_keys_values = prm.apply(
-      params.prm, decoded.tokens, position[:, None] + offset, prm_segments
+    scored = expand.read_thoughts(
+      prm, params.prm, carry, decoded, prm_segments, position
     )
-    last = read[jnp.arange(rows), decoded.length - 1]
-    score = jax.nn.sigmoid(prm.scalar(params.prm, last, "thought"))
     new = NodeCache(
-      _append(cache, (decoded.keys_values, prm_keys_values), rows),
+      _append(cache, (decoded.keys_values, *scored.keys_values), rows),
       cache.size + decoded.length,
       decoded.hidden,
+      scored.carry,
     )
-    said = Said(decoded.tokens, decoded.length, decoded.stopped_mask, score)
+    said = Said(
+      decoded.tokens, decoded.length, decoded.stopped_mask, scored.score
+    )
     return new, said
 
   return make_nodes

@@ -139,10 +139,11 @@ def _add_reward_models(config):
 
   config.prm = ml_collections.ConfigDict()
   config.prm.trunk = "separate"  # Or "shared": a head on the frozen policy.
-  # Layers on top of the policy's trunk, of a separate PRM and of the ORM. What
-  # the policy would have said is known only after its last layer, and one more
-  # can compare it with what was said.
-  config.prm.extra_layers = 1
+  # What the PRM and the ORM read: "implicit" is a language model's own
+  # log-probability of the solution, which begins as the policy's and so knows
+  # what should have been said; "head" is two linear layers on the trunk.
+  config.prm.kind = "implicit"
+  config.prm.extra_layers = 0  # Of kind "head", on top of the policy's trunk.
   config.prm.label = "hard"  # Monte-Carlo estimate above 0; or "soft".
   config.prm.until_first_error = False  # Drop labels after the first error.
   config.prm.aggregation = (
@@ -150,7 +151,7 @@ def _add_reward_models(config):
   )
   config.prm.steps = 100
   config.prm.batch_size = 128  # Solutions per step.
-  config.prm.optimizer = _optimizer(1e-3, 50, "cosine")
+  config.prm.optimizer = _optimizer(3e-3, 10, "cosine")
 
 
 def _add_policy_learning(config):

@@ -43,6 +43,8 @@ class Children:
     keys_values: Per pool, the keys and values [B, S, A, J, C, K] of its tokens.
     policy_tokens: Tokens the policy decoded in this expansion.
     prm_tokens: Tokens a separate PRM read in this expansion.
+    prm_carry: What a separate PRM carries on from each thought: arrays that
+      begin with [B, S, A]; () where it carries nothing.
   """
 
   valid_mask: Bool[Array, "B S A"]
@@ -61,6 +63,7 @@ class Children:
   keys_values: tuple[Any, ...]
   policy_tokens: Int[Array, " B"]
   prm_tokens: Int[Array, " B"]
+  prm_carry: Any = ()
 
 
 @flax.struct.dataclass
@@ -73,6 +76,7 @@ class Root:
     hidden: Trunk output at the last prompt token.
     values: Estimated return from the prompt on.
     prompts: Per pool, the keys and values [B, J, Lp, K] of the prompt.
+    prm_carry: As in `Children`, of the prompt: arrays that begin with [B].
   """
 
   problem_id: Int[Array, " B"]
@@ -80,6 +84,7 @@ class Root:
   hidden: Float[Array, "B D"]
   values: Float[Array, " B"]
   prompts: tuple[Any, ...]
+  prm_carry: Any = ()
 
 
 @flax.struct.dataclass
@@ -93,7 +98,7 @@ class Tree:
       before expansion.
     valid_mask, open_mask, terminal_mask, prior_logits, rewards, discounts,
       thought_rewards, tokens, lengths, policy_logprobs, behavior_logprobs,
-      hidden: As in `Children`, per node.
+      hidden, prm_carry: As in `Children`, per node.
     raw_values: The estimate a node came with.
     node_values: Mean of the returns backed up through the node.
     node_visits: Number of them.
@@ -135,6 +140,7 @@ class Tree:
   policy_tokens: Int[Array, " B"]
   prm_tokens: Int[Array, " B"]
   next_node: Int[Array, ""]
+  prm_carry: Any = ()
 
   ROOT_INDEX: ClassVar[int] = 0
   NO_NODE: ClassVar[int] = -1
@@ -160,15 +166,16 @@ def plant(root: Root, capacity: int, thought_size: int, pool_size: int) -> Tree:
     thought_size: Most tokens in one thought.
     pool_size: Token slots per problem.
   """
-  batch, width = root.hidden.shape
+  batch = root.prompt_length.shape[0]
   shape = (batch, capacity)
   zeros = jnp.zeros(shape, jnp.float32)
   count = jnp.zeros(shape, jnp.int32)
   nowhere = jnp.full(shape, Tree.NO_NODE, jnp.int32)
   logprobs = jnp.zeros((*shape, thought_size), jnp.float32)
   at_root = jnp.zeros(shape, bool).at[:, Tree.ROOT_INDEX].set(True)
-  values = zeros.at[:, Tree.ROOT_INDEX].set(root.values)
-  hidden = jnp.zeros((*shape, width), root.hidden.dtype)
+  at_root_alone = lambda x: (
+    jnp.zeros((*shape, *x.shape[1:]), x.dtype).at[:, Tree.ROOT_INDEX].set(x)
+  )
   return Tree(
     parents=nowhere,
     depth=count,
@@ -184,9 +191,9 @@ def plant(root: Root, capacity: int, thought_size: int, pool_size: int) -> Tree:
     lengths=count,
     policy_logprobs=logprobs,
     behavior_logprobs=logprobs,
-    hidden=hidden.at[:, Tree.ROOT_INDEX].set(root.hidden),
-    raw_values=values,
-    node_values=values,
+    hidden=at_root_alone(root.hidden),
+    raw_values=at_root_alone(root.values),
+    node_values=at_root_alone(root.values),
     node_visits=count,
     starts=count,
     pool_used=jnp.zeros(batch, jnp.int32),
@@ -200,6 +207,7 @@ def plant(root: Root, capacity: int, thought_size: int, pool_size: int) -> Tree:
     policy_tokens=jnp.zeros(batch, jnp.int32),
     prm_tokens=jnp.zeros(batch, jnp.int32),
     next_node=jnp.asarray(1, jnp.int32),
+    prm_carry=jax.tree.map(at_root_alone, root.prm_carry),
   )
 
 
@@ -269,6 +277,11 @@ def add_children(tree: Tree, leaf: Int[Array, "B S"], new: Children) -> Tree:
     policy_tokens=tree.policy_tokens + new.policy_tokens,
     prm_tokens=tree.prm_tokens + new.prm_tokens,
     next_node=tree.next_node + added,
+    prm_carry=jax.tree.map(
+      lambda field, value: put(field, flat(value)),
+      tree.prm_carry,
+      new.prm_carry,
+    ),
   )
 
 

@@ -83,6 +83,7 @@ class ThoughtLabels:
 
   Attributes:
     tokens: Prompt and completion, right-padded.
+    prompt_length: Real tokens of the prompt.
     length: Real tokens.
     thought_end: Position in `tokens` of the last token of each thought.
     labels: Probability that the thought is correct, in [0, 1].
@@ -91,6 +92,7 @@ class ThoughtLabels:
   """
 
   tokens: Int[Array, "B L"]
+  prompt_length: Int[Array, " B"]
   length: Int[Array, " B"]
   thought_end: Int[Array, "B T"]
   labels: Float[Array, "B T"]

@@ -39,6 +39,7 @@ def _plant(rng, with_pools=True):
     hidden=jnp.asarray(rng.normal(size=(B, D)), jnp.float32),
     values=jnp.array([0.25, 0.5, 0.75]),
     prompts=prompts if with_pools else (),
+    prm_carry={"sum": jnp.arange(B) + 0.5},
   )
   return tree_lib.plant(root, N, C, POOL if with_pools else 0)
 
@@ -65,6 +66,7 @@ def _children(rng, leaf, invalid=0.3):
     keys_values=_per_head(lambda heads: floats(heads[0], C, heads[1])),
     policy_tokens=rng.integers(0, 20, B, dtype=np.int32),
     prm_tokens=rng.integers(0, 20, B, dtype=np.int32),
+    prm_carry={"sum": floats()},
   )
 
 
@@ -95,6 +97,7 @@ def _record(nodes, first, leaf, new):
     node |= {"parents": parent, "depth": nodes[row][parent]["depth"] + 1}
     node |= {"raw_values": take(new.values), "node_values": take(new.values)}
     node |= {"lengths": length, "children_start": NO_NODE, "node_visits": 0}
+    node |= {"carry": take(new.prm_carry["sum"])}
     nodes[row][first + s * A + a] = node | {"keys": keys}
 
 
@@ -103,7 +106,8 @@ def _grow(seed, invalid=0.3):
   rng = np.random.default_rng(seed)
   tree = _plant(rng)
   root = {"open_mask": True, "depth": 0, "parents": NO_NODE, "lengths": 0}
-  nodes = [{0: root | {"children_start": NO_NODE}} for _ in range(B)]
+  root |= {"children_start": NO_NODE}
+  nodes = [{0: root | {"carry": row + 0.5}} for row in range(B)]
   tokens = np.zeros((2, B), int)
   for step in range(PASSES):
     leaf = _leaves(rng, nodes)
@@ -134,9 +138,10 @@ def test_every_node_holds_what_was_written(seed, invalid):
     valid = np.flatnonzero(tree.valid_mask[row])
     np.testing.assert_array_equal(valid, sorted(nodes[row]))
     for index, node in nodes[row].items():
-      for name in node.keys() - {"keys"}:
+      for name in node.keys() - {"keys", "carry"}:
         held = getattr(tree, name)[row, index]
         np.testing.assert_array_equal(held, node[name], err_msg=name)
+      assert tree.prm_carry["sum"][row, index] == np.float32(node["carry"])
   unused = ~tree.valid_mask
   assert not np.any((tree.open_mask | tree.terminal_mask)[unused])
   for field in (tree.parents, tree.children_start):

@@ -156,6 +156,7 @@ def thought_labels(
   shifted = host.thought_end + host.prompt_length[:, None]
   return types.ThoughtLabels(
     tokens=tokens,
+    prompt_length=host.prompt_length,
     length=host.prompt_length + host.completion_length,
     thought_end=np.where(real, shifted, 0).astype(np.int32),
     labels=host.labels,

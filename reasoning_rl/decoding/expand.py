@@ -4,7 +4,8 @@ All B · S · A rows are decoded together. A leaf's ancestors are gathered from
 the pool once per thought and shared by its candidates; the prompt is shared by
 all rows of its problem. The PRM's score comes from a head on the policy's own
 pass where the policy has one, else from a second network that reads just the
-new tokens and keeps a pool of its own.
+new tokens and keeps a pool of its own. An implicit PRM also carries the
+log-probability of the path from thought to thought.
 """
 
 from __future__ import annotations
@@ -17,9 +18,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Key
 
+from reasoning_rl import masking
 from reasoning_rl import tree as tree_lib
 from reasoning_rl.decoding import decode as decode_lib
-from reasoning_rl.decoding import sampling
+from reasoning_rl.decoding import sampling, scoring
 from reasoning_rl.models import attention as attention_lib
 from reasoning_rl.models import network as network_lib
 
@@ -57,6 +59,18 @@ class SearchParams(NamedTuple):
   prm: network_lib.Params | None = None
 
 
+class PRMCarry(NamedTuple):
+  """What a separate PRM needs of a node to read the thoughts after it.
+
+  Attributes:
+    hidden: Its trunk's output at the node's last token.
+    logprob: Log-probability of the path under an implicit PRM; 0 of others.
+  """
+
+  hidden: Float[Array, "*B D"]
+  logprob: Float[Array, " *B"]
+
+
 class _LeafContext(NamedTuple):
   """Where the rows of an expansion continue from, for one network."""
 
@@ -76,15 +90,18 @@ def make_root(
   keys_values, hidden = decode_lib.prefill(
     policy, params.policy, prompt, prompt_length
   )
-  prompts = (keys_values,)
+  prompts, carry = (keys_values,), ()
   if prm is not None:
-    prompts += (decode_lib.prefill(prm, params.prm, prompt, prompt_length)[0],)
+    read, last = decode_lib.prefill(prm, params.prm, prompt, prompt_length)
+    prompts += (read,)
+    carry = PRMCarry(last, jnp.zeros(prompt_length.shape, jnp.float32))
   return tree_lib.Root(
     problem_id=problem_id,
     prompt_length=prompt_length,
     hidden=hidden,
     values=jnp.full(prompt_length.shape, 0.5, jnp.float32),
     prompts=prompts,
+    prm_carry=carry,
   )
 
 
@@ -112,12 +129,27 @@ def make_expand_fn(
     decoded = _decode_thoughts(
       policy, params.policy, rng, tree, leaf, contexts[0], config
     )
-    scores, keys_values, prm_length = _score(
-      policy, prm, params, decoded, contexts, config
-    )
-    return _children(
-      tree, leaf, decoded, scores, keys_values, prm_length, config
-    )
+    if prm is None:
+      scored = _scored_by_policy(policy, params.policy, decoded)
+    else:
+      carry = jax.tree.map(
+        lambda x: jnp.repeat(
+          tree_lib.at_nodes(x, leaf).reshape(-1, *x.shape[2:]),
+          config.num_candidates,
+          axis=0,
+        ),
+        tree.prm_carry,
+      )
+      context = contexts[1]
+      scored = read_thoughts(
+        prm,
+        params.prm,
+        carry,
+        decoded,
+        context.segments,
+        context.position,
+      )
+    return _children(tree, leaf, decoded, scored, config)
 
   return expand_fn
 
@@ -168,32 +200,74 @@ def _decode_thoughts(policy, params, rng, tree, leaf, context, config):
   )
 
 
-def _score(policy, prm, params, decoded, contexts, config):
-  """Returns each row's PRM score, all keys and values, and PRM tokens read."""
-  keys_values = (decoded.keys_values,)
+class Scored(NamedTuple):
+  """What the PRM makes of `R` decoded thoughts.
+
+  Attributes:
+    score: Of each thought, in [0, 1].
+    keys_values: Of each network of its own: none or one.
+    carry: For the thoughts that follow; () without a separate PRM.
+    length: Tokens that a separate PRM read.
+  """
+
+  score: Float[Array, " R"]
+  keys_values: tuple[attention_lib.KeysValues, ...]
+  carry: PRMCarry | tuple[()]
+  length: Int[Array, " R"]
+
+
+def _scored_by_policy(policy, params, decoded) -> Scored:
+  """Scores by the thought head on the policy's own pass, if it has one."""
   nothing_read = jnp.zeros_like(decoded.length)
-  if prm is None:
-    if "thought" not in policy.config.heads:
-      scores = jnp.zeros(decoded.length.shape, jnp.float32)
-    else:
-      scores = policy.scalar(params.policy, decoded.hidden, "thought")
-      scores = jax.nn.sigmoid(scores)
-    return scores, keys_values, nothing_read
-  context = contexts[1]
-  offset = jnp.arange(config.max_thought_tokens)[None]
-  hidden, read = prm.apply(
-    params.prm,
-    decoded.tokens,
-    context.position[:, None] + offset,
-    context.segments,
+  scores = jnp.zeros(decoded.length.shape, jnp.float32)
+  if "thought" in policy.config.heads:
+    logits = policy.scalar(params, decoded.hidden, "thought")
+    scores = jax.nn.sigmoid(logits)
+  return Scored(scores, (), (), nothing_read)
+
+
+def read_thoughts(
+  prm: network_lib.Network,
+  params: network_lib.Params,
+  carry: PRMCarry,
+  decoded: decode_lib.Decoded,
+  segments: tuple[attention_lib.Segment, ...],
+  position: Int[Array, " R"],
+) -> Scored:
+  """Has a separate PRM read the tokens of new thoughts, and nothing else.
+
+  Args:
+    prm: The PRM.
+    params: Its parameters.
+    carry: Of the node before each thought.
+    decoded: The thoughts.
+    segments: The PRM's keys and values of all that comes before.
+    position: Position of each thought's first token.
+  """
+  offset = jnp.arange(decoded.tokens.shape[1])[None]
+  hidden, keys_values = prm.apply(
+    params, decoded.tokens, position[:, None] + offset, segments
   )
   rows = jnp.arange(hidden.shape[0])
   last = hidden[rows, jnp.maximum(decoded.length - 1, 0)]
-  scores = jax.nn.sigmoid(prm.scalar(params.prm, last, "thought"))
-  return scores, (*keys_values, read), decoded.length
+  logprob = carry.logprob
+  if "implicit" in prm.config.heads:
+    before = scoring.shifted(carry.hidden, hidden)
+    each = scoring.token_logprobs(prm, params, before, decoded.tokens)
+    real = masking.length_mask(decoded.length, decoded.tokens.shape[1])
+    logprob += jnp.where(real, each, 0.0).sum(axis=1)
+    logits = prm.implicit(params, logprob)
+  else:
+    logits = prm.scalar(params, last, "thought")
+  return Scored(
+    jax.nn.sigmoid(logits),
+    (keys_values,),
+    PRMCarry(last, logprob),
+    decoded.length,
+  )
 
 
-def _children(tree, leaf, decoded, scores, keys_values, prm_length, config):
+def _children(tree, leaf, decoded, scored, config):
   """Arranges decoded rows as children and says what may follow each."""
   shape = (*leaf.shape, config.num_candidates)
   shaped = lambda x: x.reshape(*shape, *x.shape[1:])
@@ -206,7 +280,7 @@ def _children(tree, leaf, decoded, scores, keys_values, prm_length, config):
   depth = tree_lib.at_nodes(tree.depth, leaf)[..., None] + 1
   may_follow = shaped(decoded.stopped_mask) & ~terminal
   may_follow &= depth < config.max_thoughts
-  scores = jnp.where(made, shaped(scores), 0.0)
+  scores = jnp.where(made, shaped(scored.score), 0.0)
   valid, prior_logits = made, jnp.zeros(shape, jnp.float32)
   if config.merge_repeated:
     valid, prior_logits = _merge(leaf, shaped(decoded.tokens), lengths)
@@ -229,9 +303,12 @@ def _children(tree, leaf, decoded, scores, keys_values, prm_length, config):
     policy_logprobs=shaped(decoded.policy_logprobs),
     behavior_logprobs=shaped(decoded.behavior_logprobs),
     hidden=shaped(decoded.hidden),
-    keys_values=jax.tree.map(shaped, keys_values),
+    keys_values=jax.tree.map(
+      shaped, (decoded.keys_values, *scored.keys_values)
+    ),
     policy_tokens=per_problem(decoded.length),
-    prm_tokens=per_problem(prm_length),
+    prm_tokens=per_problem(scored.length),
+    prm_carry=jax.tree.map(shaped, scored.carry),
   )
 
 

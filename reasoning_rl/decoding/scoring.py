@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from reasoning_rl import masking
 from reasoning_rl.decoding import decode as decode_lib
 from reasoning_rl.decoding import sampling
 from reasoning_rl.models import network as network_lib
@@ -36,7 +37,7 @@ def completion_logprobs(
     Log-probabilities and entropies; padding holds arbitrary finite values.
   """
   last, hidden = _read(policy, params, prompt, prompt_length, completion)
-  before = jnp.concatenate([last[:, None], hidden[:, :-1]], axis=1)
+  before = shifted(last, hidden)
   logits = policy.logits(params, before.reshape(-1, before.shape[-1]))
   logprobs = jax.nn.log_softmax(sampling.behavior_logits(logits, config))
   chosen = jnp.take_along_axis(logprobs, completion.reshape(-1, 1), axis=-1)
@@ -55,14 +56,16 @@ def completion_thought_logits(
   completion: Int[Array, "B G L"],
   thought_end: Int[Array, "B G T"],
 ) -> Float[Array, "B G T"]:
-  """Returns the thought head's logit at the end of each completion's thoughts.
+  """Returns the PRM's logit at the end of each completion's thoughts.
 
   A group's prompt is computed once; `thought_end` indexes `completion`.
   """
-  _, hidden = _read(prm, params, prompt, prompt_length, completion)
-  end = thought_end.reshape(hidden.shape[0], -1)
-  at_end = jnp.take_along_axis(hidden, end[..., None], axis=1)
-  return prm.scalar(params, at_end, "thought").reshape(thought_end.shape)
+  read = _read(prm, params, prompt, prompt_length, completion)
+  end = thought_end.reshape(-1, thought_end.shape[-1])
+  tokens = completion.reshape(-1, completion.shape[-1])
+  return _logits_at(prm, params, "thought", *read, tokens, end).reshape(
+    thought_end.shape
+  )
 
 
 def completion_outcome_logits(
@@ -73,12 +76,45 @@ def completion_outcome_logits(
   completion: Int[Array, "B G L"],
   completion_length: Int[Array, "B G"],
 ) -> Float[Array, "B G"]:
-  """Returns the outcome head's logit at each completion's last token."""
-  _, hidden = _read(orm, params, prompt, prompt_length, completion)
-  last = jnp.maximum(completion_length.reshape(-1) - 1, 0)
-  at_end = hidden[jnp.arange(hidden.shape[0]), last]
-  logits = orm.scalar(params, at_end, "outcome")
-  return logits.reshape(completion_length.shape)
+  """Returns the ORM's logit at each completion's last token."""
+  read = _read(orm, params, prompt, prompt_length, completion)
+  end = jnp.maximum(completion_length.reshape(-1, 1) - 1, 0)
+  tokens = completion.reshape(-1, completion.shape[-1])
+  return _logits_at(orm, params, "outcome", *read, tokens, end).reshape(
+    completion_length.shape
+  )
+
+
+def _logits_at(network, params, head, last, hidden, tokens, end):
+  """Returns a reward model's logits [R, T] at the positions `end` of rows.
+
+  An implicit head reads the log-probability of all tokens up to there, each
+  predicted from the one before it.
+  """
+  if "implicit" not in network.config.heads:
+    at_end = jnp.take_along_axis(hidden, end[..., None], axis=1)
+    return network.scalar(params, at_end, head)
+  logprobs = token_logprobs(network, params, shifted(last, hidden), tokens)
+  total = jnp.cumsum(logprobs, axis=1)
+  return network.implicit(params, jnp.take_along_axis(total, end, axis=1))
+
+
+def shifted(
+  last: Float[Array, "R D"], hidden: Float[Array, "R L D"]
+) -> Float[Array, "R L D"]:
+  """Returns the hidden vector before each token; `last` is before the first."""
+  return jnp.concatenate([last[:, None], hidden[:, :-1]], axis=1)
+
+
+def token_logprobs(
+  network: network_lib.Network,
+  params: network_lib.Params,
+  before: Float[Array, "R L D"],
+  tokens: Int[Array, "R L"],
+) -> Float[Array, "R L"]:
+  """Returns each token's log-probability from the hidden vector before it."""
+  logprobs = jax.nn.log_softmax(network.logits(params, before))
+  return jnp.take_along_axis(logprobs, tokens[..., None], axis=-1)[..., 0]
 
 
 def _read(network, params, prompt, prompt_length, completion):
@@ -105,8 +141,7 @@ def supervised_logprobs(
 ) -> Float[Array, "B L"]:
   """Returns each token's log-probability given those before; first is 0."""
   hidden, _ = policy.apply(params, tokens)
-  logprobs = jax.nn.log_softmax(policy.logits(params, hidden[:, :-1]))
-  chosen = jnp.take_along_axis(logprobs, tokens[:, 1:, None], axis=-1)[..., 0]
+  chosen = token_logprobs(policy, params, hidden[:, :-1], tokens[:, 1:])
   return jnp.pad(chosen, ((0, 0), (1, 0)))
 
 
@@ -114,21 +149,36 @@ def thought_logits(
   prm: network_lib.Network,
   params: network_lib.Params,
   tokens: Int[Array, "B L"],
+  prompt_length: Int[Array, " B"],
   thought_end: Int[Array, "B T"],
 ) -> Float[Array, "B T"]:
-  """Returns the thought head's logit at the last token of each thought."""
-  hidden, _ = prm.apply(params, tokens)
-  rows = jnp.arange(tokens.shape[0])[:, None]
-  return prm.scalar(params, hidden[rows, thought_end], "thought")
+  """Returns the PRM's logit at the last token of each thought."""
+  return _joined_logits(
+    prm, params, "thought", tokens, prompt_length, thought_end
+  )
 
 
 def outcome_logits(
   orm: network_lib.Network,
   params: network_lib.Params,
   tokens: Int[Array, "B L"],
+  prompt_length: Int[Array, " B"],
   length: Int[Array, " B"],
 ) -> Float[Array, " B"]:
-  """Returns the outcome head's logit at each row's last token."""
-  hidden, _ = orm.apply(params, tokens)
-  rows = jnp.arange(tokens.shape[0])
-  return orm.scalar(params, hidden[rows, length - 1], "outcome")
+  """Returns the ORM's logit at each row's last token."""
+  end = length[:, None] - 1
+  return _joined_logits(orm, params, "outcome", tokens, prompt_length, end)[
+    :, 0
+  ]
+
+
+def _joined_logits(network, params, head, tokens, prompt_length, end):
+  """Returns a reward model's logits at the positions `end` of joined rows."""
+  if "implicit" not in network.config.heads:
+    hidden, _ = network.apply(params, tokens)
+    at_end = jnp.take_along_axis(hidden, end[..., None], axis=1)
+    return network.scalar(params, at_end, head)
+  logprobs = supervised_logprobs(network, params, tokens)
+  in_prompt = masking.length_mask(prompt_length, tokens.shape[1])
+  total = jnp.cumsum(jnp.where(in_prompt, 0.0, logprobs), axis=1)
+  return network.implicit(params, jnp.take_along_axis(total, end, axis=1))

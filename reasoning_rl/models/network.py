@@ -3,9 +3,10 @@
 `Network` is what the rest of the project sees of a model: a hashable value with
 `init`, `apply` and one function per head. The policy is a network with a
 language head (and, where its trunk is shared with the PRM, a thought head); a
-PRM or an ORM is a network with a thought or an outcome head. Nothing is
-mutable: the keys and values of a forward pass are returned, and whoever wants
-a cache passes them back as a segment.
+PRM or an ORM is a network with a thought or an outcome head, or a second
+language model with an implicit head. Nothing is mutable: the keys and values of
+a forward pass are returned, and whoever wants a cache passes them back as a
+segment.
 """
 
 from __future__ import annotations
@@ -23,6 +24,9 @@ from reasoning_rl.models import transformer
 
 Params = Any
 
+SCALAR_HEADS = ("value", "thought", "outcome")
+INITIAL_BIAS = 2.0  # Of the implicit head.
+
 
 class ScalarHead(nn.Module):
   """Two linear layers to one number per position (arXiv:2501.07301)."""
@@ -37,6 +41,22 @@ class ScalarHead(nn.Module):
       1, kernel_init=nn.initializers.normal(0.02), name="output"
     )
     return output(hidden)[..., 0].astype(jnp.float32)
+
+
+class ImplicitHead(nn.Module):
+  """Scale and bias: from a log-probability to the logit of being right.
+
+  The implicit PRM (arXiv:2412.01981, equation 3) without its reference model,
+  for which the bias stands in. The bias starts above 0, since a log-probability
+  never is.
+  """
+
+  @nn.compact
+  def __call__(self, logprob: Float[Array, " *B"]) -> Float[Array, " *B"]:
+    """Returns one float32 number for each log-probability."""
+    scale = self.param("scale", nn.initializers.ones, ())
+    bias = self.param("bias", nn.initializers.constant(INITIAL_BIAS), ())
+    return scale * logprob + bias
 
 
 class _Module(nn.Module):
@@ -63,14 +83,21 @@ class _Module(nn.Module):
     self.final_norm = transformer.RMSNorm()
     if "language" in config.heads and not config.tied_embedding:
       self.language_head = nn.Dense(config.vocab_size, use_bias=False)
-    for head in ("value", "thought", "outcome"):
+    for head in SCALAR_HEADS:
       if head in config.heads:
         setattr(self, f"{head}_head", ScalarHead(config.model_size))
+    if "implicit" in config.heads:
+      self.implicit_head = ImplicitHead()
 
   def __call__(self, tokens):
     hidden, _ = self.trunk(tokens, transformer.default_positions(tokens), ())
     for head in self.config.heads:
-      self.logits(hidden) if head == "language" else self.scalar(hidden, head)
+      if head == "language":
+        self.logits(hidden)
+      elif head == "implicit":
+        self.implicit(hidden[..., 0])
+      else:
+        self.scalar(hidden, head)
     return hidden
 
   def trunk(self, tokens, positions, segments):
@@ -95,6 +122,9 @@ class _Module(nn.Module):
 
   def scalar(self, hidden, head):
     return getattr(self, f"{head}_head")(hidden)
+
+  def implicit(self, logprob):
+    return self.implicit_head(logprob)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -150,6 +180,19 @@ class Network:
     """Returns the "value", "thought" or "outcome" head's number."""
     return _Module(self.config).apply(
       {"params": params}, hidden, head, method="scalar"
+    )
+
+  def implicit(
+    self, params: Params, logprob: Float[Array, " *B"]
+  ) -> Float[Array, " *B"]:
+    """Returns the implicit head's logit of being right.
+
+    Args:
+      params: Parameters.
+      logprob: Log-probability under the language head of a solution so far.
+    """
+    return _Module(self.config).apply(
+      {"params": params}, logprob, method="implicit"
     )
 
   def num_params(self) -> int:

@@ -12,6 +12,8 @@ from jaxtyping import Array, Float, Int
 from reasoning_rl import masking
 from reasoning_rl.models import attention as attention_lib
 
+HEADS = frozenset({"language", "value", "thought", "outcome", "implicit"})
+
 
 @dataclasses.dataclass(frozen=True)
 class NetworkConfig:
@@ -29,7 +31,8 @@ class NetworkConfig:
     position_kind: "rope", or "learned" absolute embeddings.
     rope_base: Base of the rotary frequencies.
     tied_embedding: Whether the language head is the embedding, transposed.
-    heads: Which of "language", "value", "thought" and "outcome" exist.
+    heads: Which of "language", "value", "thought", "outcome" and "implicit"
+      exist; "implicit" reads what "language" says.
   """
 
   vocab_size: int
@@ -56,9 +59,11 @@ class NetworkConfig:
       raise ValueError(
         f"position_kind is {self.position_kind!r}; use 'rope' or 'learned'."
       )
-    unknown = set(self.heads) - {"language", "value", "thought", "outcome"}
+    unknown = set(self.heads) - HEADS
     if unknown:
       raise ValueError(f"unknown heads {sorted(unknown)}.")
+    if "implicit" in self.heads and "language" not in self.heads:
+      raise ValueError('an "implicit" head needs a "language" head.')
 
 
 class RMSNorm(nn.Module):

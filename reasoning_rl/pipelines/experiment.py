@@ -215,17 +215,26 @@ def _build(config, directory) -> Experiment:
     raise ValueError(
       f"prm.trunk is {config.prm.trunk!r}; use 'separate' or 'shared'."
     )
+  if config.prm.kind not in ("implicit", "head"):
+    raise ValueError(
+      f"prm.kind is {config.prm.kind!r}; use 'implicit' or 'head'."
+    )
   shared = config.prm.trunk == "shared"
+  if shared and config.prm.kind == "implicit":
+    raise ValueError(
+      "prm.trunk is 'shared', and an implicit PRM is a language model of its"
+      " own: set prm.kind to 'head', or prm.trunk to 'separate'."
+    )
   policy = _network(config, tokenizer, 0, "language", *["thought"] * shared)
-  extra = config.prm.extra_layers
+  make_reward_model = functools.partial(_reward_model, config, tokenizer)
   thought_size = task.max_thought_chars
   experiment = Experiment(
     config=config,
     task=task,
     tokenizer=tokenizer,
     policy=policy,
-    prm=policy if shared else _network(config, tokenizer, extra, "thought"),
-    orm=_network(config, tokenizer, extra, "outcome"),
+    prm=policy if shared else make_reward_model("thought"),
+    orm=make_reward_model("outcome"),
     mesh=sharding_lib.make_mesh(**config.mesh),
     prompt_size=config.data.max_prompt_tokens or task.max_prompt_chars,
     completion_size=(
@@ -256,6 +265,13 @@ def _network(config, tokenizer, extra_layers, *heads) -> network_lib.Network:
   return network_lib.Network(
     dataclasses.replace(size, num_layers=size.num_layers + extra_layers)
   )
+
+
+def _reward_model(config, tokenizer, head) -> network_lib.Network:
+  """Returns a PRM ("thought") or an ORM ("outcome") of the kind wanted."""
+  if config.prm.kind == "implicit":
+    return _network(config, tokenizer, 0, "language", "implicit")
+  return _network(config, tokenizer, config.prm.extra_layers, head)
 
 
 def _tokenizer(config, task, directory) -> tokenizers.Tokenizer:

@@ -33,7 +33,7 @@ def thought(prm: network_lib.Network) -> LossFn:
   def loss_fn(params, batch: types.ThoughtLabels, rng):
     del rng
     logits = scoring.thought_logits(
-      prm, params, batch.tokens, batch.thought_end
+      prm, params, batch.tokens, batch.prompt_length, batch.thought_end
     )
     return prm_losses.thought_loss(logits, batch.labels, batch.label_mask)
 
@@ -45,7 +45,9 @@ def outcome(orm: network_lib.Network) -> LossFn:
 
   def loss_fn(params, batch: types.ThoughtLabels, rng):
     del rng
-    logits = scoring.outcome_logits(orm, params, batch.tokens, batch.length)
+    logits = scoring.outcome_logits(
+      orm, params, batch.tokens, batch.prompt_length, batch.length
+    )
     return prm_losses.outcome_loss(logits, batch.outcome_reward)
 
   return loss_fn

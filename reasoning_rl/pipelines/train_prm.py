@@ -76,9 +76,13 @@ def _train(stage, name, iterations, policy):
 def from_policy(
   network: network_lib.Network, policy: Any, rng: jax.Array
 ) -> Any:
-  """Returns the policy's trunk under fresh heads; `rng` is consumed."""
-  trunk = {k: v for k, v in policy.items() if not k.endswith("_head")}
-  return network_lib.graft(trunk, network.init(rng))
+  """Returns the policy's trunk and language head, and fresh other heads.
+
+  `rng` is consumed.
+  """
+  fresh = {f"{head}_head" for head in network_lib.SCALAR_HEADS}
+  kept = {k: v for k, v in policy.items() if k not in fresh}
+  return network_lib.graft(kept, network.init(rng))
 
 
 def labelled(

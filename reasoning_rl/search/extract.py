@@ -37,7 +37,9 @@ class Solution:
 
 def to_host(tree: tree_lib.Tree) -> tree_lib.Tree:
   """Returns the trees as NumPy arrays, without keys, values and hiddens."""
-  slim = tree.replace(pools=(), prompts=(), hidden=tree.hidden[..., :0])
+  slim = tree.replace(
+    pools=(), prompts=(), prm_carry=(), hidden=tree.hidden[..., :0]
+  )
   return jax.tree.map(np.asarray, slim)
 
 

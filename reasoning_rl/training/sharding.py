@@ -46,6 +46,7 @@ DEFAULT_RULES: Rules = (
   (r"(.*/)?\w+_head/hidden/kernel", PartitionSpec("fsdp", "tensor")),
   (r"(.*/)?\w+_head/output/kernel", PartitionSpec("tensor", None)),
   (r"(.*/)?\w+_head/(hidden|output)/bias", PartitionSpec()),
+  (r"(.*/)?implicit_head/(scale|bias)", PartitionSpec()),
 )
 
 

@@ -65,6 +65,14 @@ class Tiny:
     """Returns the PRM's score at each row's last token."""
     return [x[-1] for x in self._full(rows, 2)]
 
+  def implicit_scores(self, prompts, completions) -> np.ndarray:
+    """Returns an implicit PRM's score of each completion as a whole."""
+    each = self.logprobs(prompts, completions)
+    head = self.params["implicit_head"]
+    total = np.array([logprobs.sum() for logprobs in each])
+    logits = head["scale"] * total + head["bias"]
+    return np.asarray(1 / (1 + np.exp(-logits)))
+
   def next_logits(self, prefixes, completions) -> list[np.ndarray]:
     """Returns the logits that each completion's tokens were chosen from."""
     pairs = list(zip(prefixes, completions, strict=True))
@@ -93,7 +101,7 @@ def _make(kind: str, heads: tuple[str, ...], seed: int) -> Tiny:
       vocab_size=12,
       model_size=16,
       # A PRM's cache has a shape of its own.
-      num_layers=2 if "language" in heads else 1,
+      num_layers=1 if "language" not in heads or "implicit" in heads else 2,
       num_heads=2,
       num_kv_heads=1,
       head_size=8,
@@ -110,6 +118,9 @@ def _make(kind: str, heads: tuple[str, ...], seed: int) -> Tiny:
     name = jax.tree_util.keystr(path)
     size = 0.4 if "embedding" in name else 0.3
     mean = 1.0 if "scale" in name else 0.0
+    if "implicit_head" in name:
+      # Log-probabilities of whole solutions are far below 0.
+      mean, size = (0.2, 0.0) if "scale" in name else (2.0, 0.0)
     return jnp.asarray(rng.normal(mean, size, x.shape), jnp.float32)
 
   shapes = jax.eval_shape(network.init, jax.random.key(0))

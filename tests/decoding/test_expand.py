@@ -91,6 +91,8 @@ def before(tree, prompts, problem, node):
     ("frontier", "rope", "shared", "unmerged"),
     ("mcts", "rope", "separate", "merged"),
     ("mcts", "learned", "shared", "merged"),
+    ("frontier", "learned", "implicit", "merged"),
+    ("mcts", "rope", "implicit", "merged"),
   ],
   ids="-".join,
 )
@@ -101,9 +103,22 @@ def case(request, make_tiny, prompts):
   prm = None
   if prm_kind == "separate":
     prm = make_tiny(kind, ("thought",), 1)
+  elif prm_kind == "implicit":
+    prm = make_tiny(kind, ("language", "implicit"), 1)
   config = expand_config(rule.num_candidates, merge == "merged")
   tree = search(policy, prm, rule, config, prompts)
   return Case(policy, prm or policy, tree, config.merge_repeated)
+
+
+def scores_of(scorer, prompts, nodes, whole):
+  """Returns what a plain pass scores: the end, or all since the prompt."""
+  if "implicit" not in scorer.network.config.heads:
+    return scorer.scores(whole)
+  starts = [prompts[1][problem] for problem, _ in nodes]
+  pairs = list(zip(whole, starts, strict=True))
+  return scorer.implicit_scores(
+    [row[:start] for row, start in pairs], [row[start:] for row, start in pairs]
+  )
 
 
 def test_every_node_is_what_a_full_forward_pass_says(case, prompts):
@@ -113,7 +128,8 @@ def test_every_node_is_what_a_full_forward_pass_says(case, prompts):
   thoughts = [tokens_of(tree, *at) for at in nodes]
   whole = [p + t for p, t in zip(prefixes, thoughts, strict=True)]
   logprobs = policy.logprobs(prefixes, thoughts)
-  hidden, scores = policy.hidden(whole), scorer.scores(whole)
+  hidden = policy.hidden(whole)
+  scores = scores_of(scorer, prompts, nodes, whole)
   for index, at in enumerate(nodes):
     length = len(thoughts[index])
     stored = tree.policy_logprobs[at]

@@ -109,7 +109,8 @@ def test_heads_are_read_at_the_last_token_of_each_thought_and_row(
   rows = rows[:B]
   thought_end = np.array([[2, 5, 9], [0, 1, 12], [3, 4, 0], [7, 8, 11]])
   lengths = np.array([13, 4, 1, 9])
-  logits = thought_logits(tiny.network, tiny.params, rows, thought_end)
+  nothing = np.zeros(B, np.int32)
+  logits = thought_logits(tiny.network, tiny.params, rows, nothing, thought_end)
   prefixes = [
     row[: end + 1]
     for row, ends in zip(rows, thought_end, strict=True)
@@ -118,7 +119,7 @@ def test_heads_are_read_at_the_last_token_of_each_thought_and_row(
   np.testing.assert_allclose(
     jax.nn.sigmoid(logits).reshape(-1), tiny.scores(prefixes), **TOLERANCE
   )
-  outcome = outcome_logits(tiny.network, tiny.params, rows, lengths)
+  outcome = outcome_logits(tiny.network, tiny.params, rows, nothing, lengths)
   hidden = [
     x[-1]
     for x in tiny.hidden([r[:n] for r, n in zip(rows, lengths, strict=True)])
@@ -129,9 +130,38 @@ def test_heads_are_read_at_the_last_token_of_each_thought_and_row(
   np.testing.assert_allclose(outcome, expected, **TOLERANCE)
 
 
-def test_heads_read_completions_of_a_shared_prompt_as_they_read_joined_rows(
-  tiny, prompts, completion
+@pytest.fixture(scope="module", params=["head", "implicit"])
+def reward_model(request, make_tiny, tiny):
+  if request.param == "head":
+    return tiny
+  return make_tiny("learned", ("language", "implicit"), 3)
+
+
+def test_an_implicit_head_reads_the_log_probability_of_what_was_said(
+  make_tiny, prompts, completion
 ):
+  model = make_tiny("learned", ("language", "implicit"), 3)
+  rows, where = joined(prompts, completion)
+  start, middle, end = where[:, 0], where[:, 3], where[:, -1]
+  thought_end = np.stack([middle, end], axis=1)
+  logits = thought_logits(model.network, model.params, rows, start, thought_end)
+  outcome = outcome_logits(model.network, model.params, rows, start, end + 1)
+  prefixes = [row[:n] for row, n in zip(rows, start, strict=True)]
+  said = list(completion.reshape(-1, L))
+  expected = [
+    model.implicit_scores(prefixes, [row[:count] for row in said])
+    for count in (4, L)
+  ]
+  np.testing.assert_allclose(
+    jax.nn.sigmoid(logits), np.stack(expected, axis=1), **TOLERANCE
+  )
+  np.testing.assert_allclose(jax.nn.sigmoid(outcome), expected[1], **TOLERANCE)
+
+
+def test_heads_read_completions_of_a_shared_prompt_as_they_read_joined_rows(
+  reward_model, prompts, completion
+):
+  tiny = reward_model
   rng = np.random.default_rng(2)
   thought_end = rng.integers(0, L, (B, G, 2))
   lengths = rng.integers(1, L + 1, (B, G))
@@ -143,6 +173,7 @@ def test_heads_read_completions_of_a_shared_prompt_as_they_read_joined_rows(
     tiny.network,
     tiny.params,
     rows,
+    where[:, 0],
     np.take_along_axis(where, thought_end.reshape(-1, 2), axis=1),
   )
   np.testing.assert_allclose(
@@ -152,7 +183,11 @@ def test_heads_read_completions_of_a_shared_prompt_as_they_read_joined_rows(
     tiny.network, tiny.params, *prompts, completion, lengths
   )
   expected = outcome_logits(
-    tiny.network, tiny.params, rows, where[:, 0] + lengths.reshape(-1)
+    tiny.network,
+    tiny.params,
+    rows,
+    where[:, 0],
+    where[:, 0] + lengths.reshape(-1),
   )
   np.testing.assert_allclose(
     outcomes, np.reshape(expected, (B, G)), **TOLERANCE

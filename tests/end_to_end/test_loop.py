@@ -164,6 +164,9 @@ def test_countdown_is_verified_on_the_host(tmp_path):
     (("--config.data.max_prompt_tokens=3",), "data.max_prompt_tokens"),
     (("--config.network.max_positions=8",), "network.max_positions"),
     (("--config.task.arithmetic.bases=1",), "bases is 1"),
+    (("--config.prm.kind=explicit",), "prm.kind is 'explicit'"),
+    (("--config.prm.trunk=shared",), "set prm.kind to 'head'"),
+    (("--config.sft.demonstrations=0",), "sft.demonstrations is 0"),
   ],
 )
 def test_bad_input_gives_one_sentence_and_exit_2(tmp_path, flags, sentence):

@@ -214,6 +214,15 @@ def test_scalar_heads_read_one_position_each():
     )
 
 
+def test_a_fresh_implicit_head_adds_a_bias_to_the_log_probability():
+  network = make_network(heads=("language", "implicit"))
+  params = network.init(jax.random.key(0))
+  logits = network.implicit(params, np.array([0.0, -3.0], np.float32))
+  np.testing.assert_allclose(
+    logits, network_lib.INITIAL_BIAS - np.array([0, 3])
+  )
+
+
 def test_grafting_takes_the_trunk_and_keeps_the_fresh_head():
   policy = make_network(heads=("language",))
   prm = make_network(heads=("thought",))
@@ -247,6 +256,7 @@ def test_parameters_are_counted_without_the_token_embedding():
     (dict(num_heads=3, num_kv_heads=2), "num_kv_heads 2 must divide"),
     (dict(kind="sinus"), "use 'rope' or 'learned'"),
     (dict(heads=("reward",)), "unknown heads"),
+    (dict(heads=("implicit",)), 'needs a "language" head'),
   ],
 )
 def test_sizes_that_cannot_work_are_refused(changes, message):

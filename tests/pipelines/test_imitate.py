@@ -2,6 +2,7 @@
 
 import pathlib
 
+import jax
 import numpy as np
 import pytest
 
@@ -79,6 +80,19 @@ def test_labels_after_the_first_error_can_be_dropped(stage):
   stage.config.prm.until_first_error = True
   source = train_prm.labelled(stage, [0])
   np.testing.assert_array_equal(source.label_mask, [[1, 1], [1, 0], [1, 1]])
+
+
+@pytest.mark.parametrize("tied", [True, False])
+def test_an_implicit_prm_begins_as_the_policys_language_model(tied, tmp_path):
+  config = config_file.load(_CONFIGS / "arithmetic.py", "tiny")
+  config.network.tied_embedding = tied
+  with stage_lib.open_stage(config, tmp_path / "run") as stage:
+    experiment = stage.experiment
+    policy = experiment.policy.init(experiment.rng(0))
+    for network in (experiment.prm, experiment.orm):
+      start = train_prm.from_policy(network, policy, experiment.rng(1))
+      assert start.pop("implicit_head")
+      jax.tree.map(np.testing.assert_array_equal, start, policy)
 
 
 def test_an_unknown_kind_of_label_is_refused(stage):

@@ -43,6 +43,7 @@ def _transformer_shapes():
     "value_head": head,
     "thought_head": head,
     "outcome_head": head,
+    "implicit_head": {"scale": _shape(), "bias": _shape()},
   }
 
 
@@ -78,6 +79,7 @@ def test_the_default_rules_place_every_parameter_of_the_transformer():
   assert spec["language_head/kernel"] == PartitionSpec("fsdp", "tensor")
   assert spec["thought_head/output/kernel"] == PartitionSpec("tensor", None)
   assert spec["outcome_head/hidden/bias"] == PartitionSpec()
+  assert spec["implicit_head/scale"] == PartitionSpec()
 
 
 def test_a_parameter_that_no_rule_matches_is_named():
