@@ -102,6 +102,8 @@ class Tree:
     raw_values: The estimate a node came with.
     node_values: Mean of the returns backed up through the node.
     node_visits: Number of them.
+    exhausted_mask: True where no further visit can change anything below; kept
+      by a search that visits nothing twice in vain.
     starts: First pool slot of the node's tokens.
     pool_used: Slots in use.
     pools: Per network, keys and values [B, P, J, K] of every thought. Tokens
@@ -131,6 +133,7 @@ class Tree:
   raw_values: Float[Array, "B N"]
   node_values: Float[Array, "B N"]
   node_visits: Int[Array, "B N"]
+  exhausted_mask: Bool[Array, "B N"]
   starts: Int[Array, "B N"]
   pool_used: Int[Array, " B"]
   pools: tuple[Any, ...]
@@ -195,6 +198,7 @@ def plant(root: Root, capacity: int, thought_size: int, pool_size: int) -> Tree:
     raw_values=at_root_alone(root.values),
     node_values=at_root_alone(root.values),
     node_visits=count,
+    exhausted_mask=jnp.zeros(shape, bool),
     starts=count,
     pool_used=jnp.zeros(batch, jnp.int32),
     pools=jax.tree.map(

@@ -106,6 +106,7 @@ class Searcher:
       puct=selection.PUCTConfig(
         pb_c_init=config.pb_c_init, value_kind=config.value_kind
       ),
+      skip_exhausted=True,
     )
     rule = "independent" if search.method == "independent" else "best"
     self._frontier = frontier.FrontierConfig(

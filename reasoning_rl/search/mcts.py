@@ -31,11 +31,16 @@ class MCTSConfig:
     leaves_per_pass: Leaves taken per tree per pass, `S`; those after the first
       see the earlier ones as visits of value 0 (virtual loss).
     puct: Selection constants.
+    skip_exhausted: Whether a complete solution is visited once only, and a node
+      no more once that holds of all below it. Its score will not change, and
+      what is left of the budget goes where something is still unknown; False
+      counts visits as mctx does.
   """
 
   num_candidates: int
   leaves_per_pass: int = 1
   puct: selection.PUCTConfig = selection.PUCTConfig()
+  skip_exhausted: bool = False
 
   def capacity(self, num_passes: int) -> int:
     """Returns the nodes that `num_passes` can fill."""
@@ -86,6 +91,8 @@ def run(
     tree = tree_lib.add_children(tree, target, children)
     for s in range(config.leaves_per_pass):
       tree = backup(tree, leaf[:, s])
+      if config.skip_exhausted:
+        tree = exhaust(tree, leaf[:, s], config.num_candidates)
     return index + 1, tree
 
   added = config.leaves_per_pass * config.num_candidates
@@ -97,7 +104,7 @@ def run(
 def _active(tree, token_budget, need) -> Bool[Array, " B"]:
   """Returns which problems may expand once more."""
   room = tree.pool_used + need <= tree.pool_size if need else True
-  active = jnp.ones(tree.prompt_length.shape, bool) & room
+  active = ~tree.exhausted_mask[:, tree_lib.Tree.ROOT_INDEX] & room
   if token_budget is not None:
     active &= tree.policy_tokens < token_budget
   return active
@@ -136,6 +143,40 @@ def simulate(tree: tree_lib.Tree, config: MCTSConfig) -> Int[Array, " B"]:
 
   root = jnp.full(tree.prompt_length.shape, tree_lib.Tree.ROOT_INDEX)
   return jax.lax.while_loop(cond, body, root.astype(jnp.int32))
+
+
+def exhaust(
+  tree: tree_lib.Tree, leaf: Int[Array, " B"], num_candidates: int
+) -> tree_lib.Tree:
+  """Marks what a visit to `leaf` leaves nothing to find in, up to the root.
+
+  A leaf without children after its visit is complete, or cannot go on; a node
+  is exhausted with the last of its children.
+
+  Args:
+    tree: The trees, the leaf's children added.
+    leaf: Where the simulation ended; `NO_NODE` leaves a tree untouched.
+    num_candidates: Children per expansion, `A`.
+  """
+  rows = jnp.arange(leaf.shape[0])
+
+  def body(carry):
+    node, exhausted = carry
+    at = jnp.maximum(node, 0)
+    children = selection.children_of(tree, at, num_candidates)
+    read = lambda field: tree_lib.at_nodes(field, children)
+    below = jnp.all(read(exhausted) | ~read(tree.valid_mask), axis=-1)
+    is_leaf = tree.children_start[rows, at] < 0
+    done = (is_leaf | below) & (node >= 0)
+    where = jnp.where(done, node, tree.capacity)
+    exhausted = exhausted.at[rows, where].set(True, mode="drop")
+    parent = tree.parents[rows, at]
+    return jnp.where(done, parent, tree_lib.Tree.NO_NODE), exhausted
+
+  _, exhausted = jax.lax.while_loop(
+    lambda carry: jnp.any(carry[0] >= 0), body, (leaf, tree.exhausted_mask)
+  )
+  return tree.replace(exhausted_mask=exhausted)
 
 
 def backup(

@@ -50,7 +50,7 @@ def puct_scores(
   children: Int[Array, "B A"],
   config: PUCTConfig,
 ) -> Float[Array, "B A"]:
-  """Returns Q + U of each child, -inf where it is not valid.
+  """Returns Q + U of each child, -inf where it is not valid or exhausted.
 
   U = P √N (c₁ + log((N + c₂ + 1) / c₂)) / (1 + n), arXiv:1911.08265 appendix B,
   with N the parent's visits and n the child's.
@@ -70,7 +70,8 @@ def puct_scores(
   if config.value_kind == "siblings":
     parent_value = tree_lib.at_nodes(tree.node_values, node[:, None])
     qvalues = _rescale_by_siblings(qvalues, visits > 0, parent_value)
-  return jnp.where(valid, qvalues + exploration, -jnp.inf)
+  eligible = valid & ~read(tree.exhausted_mask)
+  return jnp.where(eligible, qvalues + exploration, -jnp.inf)
 
 
 def _rescale_by_siblings(

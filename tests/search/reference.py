@@ -40,23 +40,30 @@ class TreeSearch:
     visits: Simulations through each state.
     total: Sum of their returns.
     expanded: States whose children are known.
+    finished: Complete solutions that have been visited, if these are skipped.
     tokens: Thoughts decoded, which are one token long.
   """
 
   def __init__(
-    self, problem: Problem, value_kind: str, leaves_per_pass: int = 1
+    self,
+    problem: Problem,
+    value_kind: str,
+    leaves_per_pass: int = 1,
+    skip_exhausted: bool = False,
   ):
     self.problem = problem
     self.value_kind = value_kind
     self.leaves_per_pass = leaves_per_pass
     self.visits = collections.Counter()
     self.total = collections.Counter()
+    self.skip_exhausted = skip_exhausted
     self.expanded = set()
+    self.finished = set()
     self.tokens = 0
 
   def run(self, num_passes: int, token_budget: float = math.inf):
     for _ in range(num_passes):
-      if self.tokens >= token_budget:
+      if self.tokens >= token_budget or self._is_exhausted(0):
         break
       self._one_pass()
     return self
@@ -79,13 +86,22 @@ class TreeSearch:
         self.total[state] += returns
         reward, discount = self.problem.rewards, self.problem.discounts
         returns = reward[state] + discount[state] * returns
+      if self.skip_exhausted and path[-1] not in self.expanded:
+        self.finished.add(path[-1])
+
+  def _is_exhausted(self, state) -> bool:
+    """Whether every solution below has been visited; asked from scratch."""
+    if not self.skip_exhausted or state not in self.expanded:
+      return state in self.finished
+    return all(map(self._is_exhausted, self.problem.children(state)))
 
   def _walk(self, pending):
     path = [0]
     while path[-1] in self.expanded:
       children = self.problem.children(path[-1])
       scores = self._puct(path[-1], children, pending)
-      path.append(children[int(np.argmax(scores))])
+      exhausted = list(map(self._is_exhausted, children))
+      path.append(children[int(np.argmax(np.where(exhausted, -1e9, scores)))])
     return path
 
   def value(self, state: int, pending=None) -> float:

@@ -32,9 +32,9 @@ def _jitted(params, rng, tree, config, num_passes, token_budget, expand_fn):
   )
 
 
-def _config(value_kind="score", leaves=1):
+def _config(value_kind="score", leaves=1, skip_exhausted=False):
   puct = selection.PUCTConfig(value_kind=value_kind)
-  return mcts.MCTSConfig(BRANCHING, leaves, puct)
+  return mcts.MCTSConfig(BRANCHING, leaves, puct, skip_exhausted)
 
 
 def _plant(table, problem_id=None):
@@ -67,7 +67,8 @@ def _assert_equal_reference(tree, table, config, passes, budget):
   for row in range(ROWS):
     problem = reference.Problem(table, row, BRANCHING)
     kind, leaves = config.puct.value_kind, config.leaves_per_pass
-    search = reference.TreeSearch(problem, kind, leaves)
+    skip = config.skip_exhausted
+    search = reference.TreeSearch(problem, kind, leaves, skip)
     search.run(passes, budget[row])
     known = search.known_states()
     assert set(known) == set(np.flatnonzero(~np.isnan(visits[row])))
@@ -80,10 +81,11 @@ def _assert_equal_reference(tree, table, config, passes, budget):
 
 @pytest.mark.parametrize("value_kind", ["score", "siblings"])
 @pytest.mark.parametrize("leaves", [1, 2])
+@pytest.mark.parametrize("skip_exhausted", [False, True])
 def test_visits_and_values_equal_the_reference_on_random_trees(
-  value_kind, leaves
+  value_kind, leaves, skip_exhausted
 ):
-  config = _config(value_kind, leaves)
+  config = _config(value_kind, leaves, skip_exhausted)
   for seed, passes in enumerate([1, 2, 5, 12, 23, 31, PASSES, PASSES]):
     table = _mixed_table(seed)
     budget = np.full(ROWS, 10**6)
@@ -249,6 +251,27 @@ def test_terminal_children_are_visited_again_but_never_expanded():
   assert np.all(tree.children_start[:, 1:] == tree_lib.Tree.NO_NODE)
   # A terminal node is worth nothing beyond the reward paid on entering it.
   assert np.all(tree.node_values[:, 1:] == 0)
+
+
+def test_exhausted_subtrees_are_left_for_what_is_unknown():
+  table = _mixed_table(84, terminal=0.5)
+  skipping = _config(skip_exhausted=True)
+  tree = jax.device_get(_search(table, PASSES, skipping))
+  complete = tree.terminal_mask & tree.valid_mask
+  assert tree.node_visits[complete].max() == 1
+  again = jax.device_get(_search(table, PASSES))
+  assert again.node_visits[complete].max() > 5
+  assert np.all(tree.policy_tokens >= again.policy_tokens)
+  assert tree.policy_tokens.sum() > 1.3 * again.policy_tokens.sum()
+
+
+def test_a_search_ends_once_its_root_is_exhausted():
+  table = _mixed_table(85, terminal=1.0, stopped=0.0)
+  skipping = _config(skip_exhausted=True)
+  tree = jax.device_get(_search(table, PASSES, skipping))
+  assert tree.exhausted_mask[:, 0].all()
+  children = tree.valid_mask[:, 1:].sum(axis=1)
+  np.testing.assert_array_equal(tree.node_visits[:, 0], 1 + children)
 
 
 def test_a_root_without_any_valid_candidate_keeps_its_own_value():
