@@ -291,7 +291,7 @@ class _Evaluation:
     params = experiment.search_params(self._final, self._prm)
     rng = experiment.rng(stage_lib.STREAMS["search"])
     at = {}
-    for budgets, limits in _runs(
+    for budgets, limits in search_runs(
       experiment, method, self._budgets, mean_tokens
     ):
       searcher = search_lib.Searcher(
@@ -348,7 +348,7 @@ def learning_cost(workdir: workdir_lib.Workdir, name: str) -> dict[str, Any]:
   return cost | ({"train_tokens": tokens} if tokens else {})
 
 
-def _runs(
+def search_runs(
   experiment: experiment_lib.Experiment,
   method: str,
   budgets: Sequence[int],
@@ -356,17 +356,25 @@ def _runs(
 ) -> list[tuple[tuple[int, ...], tuple[float, ...]]]:
   """Returns which budgets one compiled search serves, and its token limits.
 
-  A tree search grows one tree through all its budgets. A pass is not begun
-  where it would, on average, overrun the budget.
+  A tree search grows one tree through all its budgets of as many candidates. A
+  pass is not begun where it would, on average, overrun the budget.
   """
   if method != "mcts":
     return [((budget,), ()) for budget in budgets]
-  config = experiment.config.search
   thought = mean_tokens / max(1, experiment.max_thoughts - 1)
-  one_pass = config.candidates * config.leaves_per_pass * thought
-  served = tuple(b for b in budgets if b >= config.candidates)
-  limits = tuple(b * mean_tokens - one_pass for b in served)
-  return [(served, limits)] if served else []
+  leaves = experiment.config.search.leaves_per_pass
+  by_candidates: dict[int, list[int]] = {}
+  for budget in budgets:
+    candidates = search_lib.plan(experiment, method, budget).candidates
+    if candidates > 1:  # A single one is a sample.
+      by_candidates.setdefault(candidates, []).append(budget)
+  return [
+    (
+      tuple(served),
+      tuple(b * mean_tokens - count * leaves * thought for b in served),
+    )
+    for count, served in by_candidates.items()
+  ]
 
 
 def learning_curves(

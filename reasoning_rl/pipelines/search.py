@@ -67,10 +67,12 @@ def plan(
 
   Beam search samples `budget` thoughts per depth, M for each of the N / M it
   keeps (arXiv:2408.03314). MCTS expands M thoughts per pass until its tokens
-  are spent, so its passes are only bounded here.
+  are spent, so its passes are only bounded here; M is at most half the budget,
+  since the first solution alone costs M samples.
   """
   config, depth = experiment.config.search, experiment.max_thoughts
-  candidates = min(config.candidates, budget)
+  most = budget // 2 if method == "mcts" else budget
+  candidates = min(config.candidates, max(1, most))
   if method == "independent":
     return Plan(method, budget, 1, depth)
   if method == "beam":

@@ -1,0 +1,98 @@
+"""Tests of which search costs what, and of what a search finds."""
+
+import pathlib
+
+import numpy as np
+import pytest
+
+from reasoning_rl.pipelines import config_file, evaluate, measure, search
+from reasoning_rl.pipelines import experiment as experiment_lib
+from reasoning_rl.pipelines.errors import ConfigError
+
+_CONFIGS = pathlib.Path(__file__).parents[2] / "configs"
+
+
+@pytest.fixture(name="experiment", scope="module")
+def fixture_experiment(tmp_path_factory):
+  config = config_file.load(_CONFIGS / "arithmetic.py", "tiny")
+  return experiment_lib.build(config, tmp_path_factory.mktemp("workdir"))
+
+
+@pytest.fixture(name="params", scope="module")
+def fixture_params(experiment):
+  return experiment.search_params(
+    experiment.policy.init(experiment.rng(0)),
+    experiment.prm.init(experiment.rng(1)),
+  )
+
+
+def test_beams_decode_as_many_thoughts_per_depth_as_their_budget(experiment):
+  for budget in (1, 2, 4, 8, 16):
+    plan = search.plan(experiment, "beam", budget)
+    assert plan.width * plan.candidates == budget
+    assert plan.candidates == min(budget, 4)
+
+
+def test_a_tree_search_can_complete_two_solutions_in_its_budget(experiment):
+  runs = evaluate.search_runs(experiment, "mcts", (1, 2, 4, 8, 16), 30.0)
+  # Of a single candidate there would be nothing to search.
+  assert [budgets for budgets, _ in runs] == [(4,), (8, 16)]
+  thought = 30.0 / (experiment.max_thoughts - 1)
+  limits = [limit for _, at in runs for limit in at]
+  expected = [120 - 2 * thought, 240 - 4 * thought, 480 - 4 * thought]
+  np.testing.assert_allclose(limits, expected)
+
+
+def test_an_unknown_method_is_refused(experiment):
+  with pytest.raises(ValueError, match="method is 'dfs'"):
+    search.plan(experiment, "dfs", 4)
+
+
+@pytest.mark.parametrize("method", search.METHODS)
+def test_a_search_counts_every_token_and_scores_what_it_found(
+  experiment, params, method
+):
+  problems = experiment.problems("validation", 0, 3)
+  plan = search.plan(experiment, method, 4)
+  searcher = search.Searcher(experiment, plan)
+  # Only a tree grows from one budget to the next.
+  budgets = (25.0, 60.0) if method == "mcts" else ()
+  found = searcher.search(params, experiment.rng(2), problems, budgets)
+  assert len(found) == max(1, len(budgets))
+  for one in found:
+    tree = one.tree
+    kept = np.where(tree.valid_mask, tree.lengths, 0).sum(axis=1)
+    assert (one.policy_tokens >= kept).all()
+    # A separate PRM reads exactly what the policy wrote.
+    np.testing.assert_array_equal(one.prm_tokens, one.policy_tokens)
+    assert (one.pool_bytes > 0).all()
+    every = [solution for row in one.solutions for solution in row]
+    scores = measure.solution_scores(every, "last")
+    expected = [solution.thought_rewards[-1] for solution in every]
+    np.testing.assert_allclose(scores, expected)
+  assert (found[-1].policy_tokens >= found[0].policy_tokens).all()
+
+
+def test_what_a_problem_finds_does_not_depend_on_the_pieces(experiment, params):
+  problems = experiment.problems("validation", 0, 3)
+  plan = search.plan(experiment, "beam", 4)
+  searcher = search.Searcher(experiment, plan)
+  rng = experiment.rng(2)
+  together, alone = (
+    search.search_pieces(searcher, params, rng, problems, rows)[0]
+    for rows in (64, 4)
+  )
+  assert [len(together), len(alone)] == [1, 3]
+  for row, piece in enumerate(alone):
+    said = [solution.tokens for solution in piece.solutions[0]]
+    expected = [solution.tokens for solution in together[0].solutions[row]]
+    assert said == expected
+
+
+def test_a_search_that_does_not_fit_says_so_with_its_size(experiment):
+  searcher = search.Searcher(experiment, search.plan(experiment, "mcts", 16))
+  config = experiment.config.search
+  before, config.pool_mebibytes = config.pool_mebibytes, 0
+  with pytest.raises(ConfigError, match="MiB of keys and values"):
+    searcher.max_problems()
+  config.pool_mebibytes = before
