@@ -10,12 +10,22 @@ import numpy as np
 import pytest
 
 from reasoning_rl.data import trajectory_store
+from reasoning_rl.data.records import TrajectoryFileError
 from reasoning_rl.evaluation import results
-from reasoning_rl.pipelines import collect, loop, train_prm, train_sft
+from reasoning_rl.pipelines import (
+  collect,
+  evaluate,
+  imitate,
+  loop,
+  solve,
+  train_policy,
+  train_prm,
+  train_sft,
+)
 from reasoning_rl.pipelines import config as config_lib
 from reasoning_rl.pipelines import sampler as sampler_lib
 from reasoning_rl.pipelines import stage as stage_lib
-from reasoning_rl.pipelines.errors import WorkdirError
+from reasoning_rl.pipelines.errors import ConfigError, WorkdirError
 
 _ROOT = pathlib.Path(__file__).parents[2]
 _CONFIG = "configs/arithmetic.py:tiny"
@@ -107,6 +117,70 @@ def test_the_device_and_the_host_verifier_agree(finished):
     )
   assert 0 < host.mean() < 1
   np.testing.assert_array_equal(found.outcome_reward > 0, host)
+
+
+@pytest.mark.parametrize("method", ["beam", "mcts"])
+def test_solve_prints_the_tree_the_answer_and_the_cost(
+  finished, capsys, method
+):
+  solve.run(*_load(finished), index=1, method=method, budget=4)
+  said = capsys.readouterr().out
+  problem = _problem(finished, 1)
+  assert problem.prompt.strip() in said
+  assert "answer: " in said
+  assert "policy tokens" in said.splitlines()[-1]
+
+
+def _problem(workdir, index):
+  config, path = _load(workdir)
+  with stage_lib.open_stage(config, path) as stage:
+    return stage.experiment.task.problem("heldout", index)
+
+
+@pytest.mark.parametrize(
+  "arguments, sentence",
+  [
+    (dict(index=0, method="dfs", budget=4), "--method is 'dfs'"),
+    (dict(index=0, method="beam", budget=0), "--budget must be at least 1"),
+    (dict(index=-1, method="beam", budget=4), "--problem at least 0"),
+  ],
+)
+def test_solve_refuses_what_it_cannot_do(finished, arguments, sentence):
+  with pytest.raises(ConfigError, match=sentence):
+    solve.run(*_load(finished), **arguments)
+
+
+def test_every_stage_runs_alone_on_what_the_one_before_left(tmp_path, capsys):
+  flags = (
+    "--config.sft.max_steps=20",
+    "--config.sft.min_steps=20",
+    "--config.sft.decay_steps=20",
+    "--config.collect.problems=8",
+    "--config.collect.labelled=8",
+    "--config.prm.steps=3",
+    "--config.imitation.steps=6",
+    "--config.rl.steps=6",
+    "--config.rl.problems_per_step=4",
+    "--config.evaluate.problems=4",
+    "--config.evaluate.validation_problems=4",
+    "--config.evaluate.budgets=1,4",
+  )
+  run = _load(tmp_path / "run", *flags)
+  with pytest.raises(ConfigError, match="run the stage before this one"):
+    collect.run(*run)
+  train_sft.run(*run)
+  with pytest.raises(TrajectoryFileError, match="scripts/collect.py"):
+    train_prm.run(*run)
+  for stage in (collect, train_prm, imitate, train_policy, evaluate):
+    stage.run(*run)
+  assert capsys.readouterr().out.strip().endswith("index.html")
+  page = results.read_results(tmp_path / "run" / "report" / "results.json")
+  assert [s["name"] for s in page["stages"]] == [
+    "warm-up",
+    "loop, iteration 1",
+  ]
+  # Policy learning went on from imitation, and both are counted.
+  assert page["stages"][1]["updates"] == 12
 
 
 class _KilledError(Exception):

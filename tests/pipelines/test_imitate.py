@@ -70,6 +70,21 @@ def test_a_right_solution_makes_its_thoughts_right_under_hard_labels(stage):
   np.testing.assert_array_equal(source.outcome_reward, [1, 0, 0])
 
 
+def test_a_completion_makes_right_all_the_thoughts_it_goes_on_from(
+  stage, monkeypatch
+):
+  found = _trajectories()
+  found.labels[2:] = [[0, 0], [0, 0.5]]
+  found.label_mask[2:] = [[1, 1], [1, 0]]
+  monkeypatch.setattr(collect, "load", lambda stage, names: found)
+  source = train_prm.labelled(stage, [0])
+  # What is not labelled says nothing, not even of the thoughts before it.
+  np.testing.assert_array_equal(source.labels, [[1, 1], [0, 0], [0, 0]])
+  found.label_mask[3] = True
+  source = train_prm.labelled(stage, [0])
+  np.testing.assert_array_equal(source.labels[2], [1, 1])
+
+
 def test_soft_labels_are_the_estimates_themselves(stage):
   stage.config.prm.label = "soft"
   source = train_prm.labelled(stage, [0])
