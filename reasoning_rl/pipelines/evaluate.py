@@ -11,7 +11,7 @@ import dataclasses
 import json
 import pathlib
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import ml_collections
@@ -21,7 +21,6 @@ from reasoning_rl.evaluation import bootstrap, report_plots, results
 from reasoning_rl.evaluation import report as report_lib
 from reasoning_rl.pipelines import claims, measure, train_prm, trees
 from reasoning_rl.pipelines import config as config_lib
-from reasoning_rl.pipelines import experiment as experiment_lib
 from reasoning_rl.pipelines import search as search_lib
 from reasoning_rl.pipelines import stage as stage_lib
 from reasoning_rl.pipelines import workdir as workdir_lib
@@ -291,7 +290,7 @@ class _Evaluation:
     params = experiment.search_params(self._final, self._prm)
     rng = experiment.rng(stage_lib.STREAMS["search"])
     at = {}
-    for budgets, limits in search_runs(
+    for budgets, limits in search_lib.runs(
       experiment, method, self._budgets, mean_tokens
     ):
       searcher = search_lib.Searcher(
@@ -346,35 +345,6 @@ def learning_cost(workdir: workdir_lib.Workdir, name: str) -> dict[str, Any]:
   cost = {"updates": total("steps"), "seconds": total("seconds")}
   tokens = total("sampled_tokens")
   return cost | ({"train_tokens": tokens} if tokens else {})
-
-
-def search_runs(
-  experiment: experiment_lib.Experiment,
-  method: str,
-  budgets: Sequence[int],
-  mean_tokens: float,
-) -> list[tuple[tuple[int, ...], tuple[float, ...]]]:
-  """Returns which budgets one compiled search serves, and its token limits.
-
-  A tree search grows one tree through all its budgets of as many candidates. A
-  pass is not begun where it would, on average, overrun the budget.
-  """
-  if method != "mcts":
-    return [((budget,), ()) for budget in budgets]
-  thought = mean_tokens / max(1, experiment.max_thoughts - 1)
-  leaves = experiment.config.search.leaves_per_pass
-  by_candidates: dict[int, list[int]] = {}
-  for budget in budgets:
-    candidates = search_lib.plan(experiment, method, budget).candidates
-    if candidates > 1:  # A single one is a sample.
-      by_candidates.setdefault(candidates, []).append(budget)
-  return [
-    (
-      tuple(served),
-      tuple(b * mean_tokens - count * leaves * thought for b in served),
-    )
-    for count, served in by_candidates.items()
-  ]
 
 
 def learning_curves(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -81,6 +82,40 @@ def plan(
     passes = max(1, 2 * budget * depth // (candidates * config.leaves_per_pass))
     return Plan(method, 1, candidates, passes)
   raise ValueError(f"method is {method!r}; use one of {METHODS}.")
+
+
+def runs(
+  experiment: experiment_lib.Experiment,
+  method: str,
+  budgets: Sequence[int],
+  mean_tokens: float,
+) -> list[tuple[tuple[int, ...], tuple[float, ...]]]:
+  """Returns which budgets one compiled search serves, and its token limits.
+
+  A budget at which only one candidate is left is not searched: that is a
+  sample. A tree search grows one tree through all its budgets of as many
+  candidates, and does not begin a pass where it would, on average, overrun the
+  budget.
+
+  Args:
+    experiment: The run.
+    method: "beam" or "mcts".
+    budgets: Samples' worth of tokens.
+    mean_tokens: Tokens of a sample.
+  """
+  by_candidates: dict[int, list[int]] = {}
+  for budget in budgets:
+    candidates = plan(experiment, method, budget).candidates
+    if candidates > 1:
+      by_candidates.setdefault(candidates, []).append(budget)
+  if method != "mcts":
+    return [((b,), ()) for served in by_candidates.values() for b in served]
+  thought = mean_tokens / max(1, experiment.max_thoughts - 1)
+  one_pass = experiment.config.search.leaves_per_pass * thought
+  return [
+    (tuple(served), tuple(b * mean_tokens - count * one_pass for b in served))
+    for count, served in by_candidates.items()
+  ]
 
 
 class Searcher:

@@ -5,7 +5,7 @@ import pathlib
 import numpy as np
 import pytest
 
-from reasoning_rl.pipelines import config_file, evaluate, measure, search
+from reasoning_rl.pipelines import config_file, measure, search
 from reasoning_rl.pipelines import experiment as experiment_lib
 from reasoning_rl.pipelines.errors import ConfigError
 
@@ -34,13 +34,18 @@ def test_beams_decode_as_many_thoughts_per_depth_as_their_budget(experiment):
 
 
 def test_a_tree_search_can_complete_two_solutions_in_its_budget(experiment):
-  runs = evaluate.search_runs(experiment, "mcts", (1, 2, 4, 8, 16), 30.0)
+  runs = search.runs(experiment, "mcts", (1, 2, 4, 8, 16), 30.0)
   # Of a single candidate there would be nothing to search.
   assert [budgets for budgets, _ in runs] == [(4,), (8, 16)]
   thought = 30.0 / (experiment.max_thoughts - 1)
   limits = [limit for _, at in runs for limit in at]
   expected = [120 - 2 * thought, 240 - 4 * thought, 480 - 4 * thought]
   np.testing.assert_allclose(limits, expected)
+
+
+def test_a_beam_is_compiled_per_budget_and_not_for_a_single_sample(experiment):
+  runs = search.runs(experiment, "beam", (1, 2, 4, 8), 30.0)
+  assert runs == [((2,), ()), ((4,), ()), ((8,), ())]
 
 
 def test_an_unknown_method_is_refused(experiment):
