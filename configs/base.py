@@ -117,12 +117,12 @@ def _add_learning(config):
   config.sft = ml_collections.ConfigDict()
   config.sft.demonstrations = 360  # Seed solutions; the oracle's only use.
   config.sft.batch_size = 64  # Demonstrations per step.
-  config.sft.decay_steps = 700  # The learning rate has decayed by then.
+  config.sft.decay_steps = 800  # The learning rate has decayed by then.
   config.sft.max_steps = 1200  # Upper limit of the warm-up.
   config.sft.validate_every = 100  # Steps between validations.
   config.sft.validation_problems = 512  # One sample each.
   config.sft.plateau_gain = 0.01  # Stop if the last fifth gained less.
-  config.sft.min_steps = 800  # Never stop before.
+  config.sft.min_steps = 900  # Never stop before.
   config.sft.optimizer = _optimizer(5e-3, 100, "cosine", weight_decay=1.0)
 
   _add_reward_models(config)

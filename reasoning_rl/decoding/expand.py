@@ -132,14 +132,7 @@ def make_expand_fn(
     if prm is None:
       scored = _scored_by_policy(policy, params.policy, decoded)
     else:
-      carry = jax.tree.map(
-        lambda x: jnp.repeat(
-          tree_lib.at_nodes(x, leaf).reshape(-1, *x.shape[2:]),
-          config.num_candidates,
-          axis=0,
-        ),
-        tree.prm_carry,
-      )
+      carry = _of_rows(tree.prm_carry, leaf, config)
       context = contexts[1]
       scored = read_thoughts(
         prm,
@@ -181,11 +174,21 @@ def _leaf_contexts(tree, leaf, config) -> tuple[_LeafContext, ...]:
   )
 
 
+def _of_rows(fields, leaf, config):
+  """Returns per-node fields at each leaf, once for each of its candidates."""
+
+  def read(field):
+    found = tree_lib.at_nodes(field, leaf)
+    found = found.reshape(-1, *field.shape[2:])
+    return jnp.repeat(found, config.num_candidates, axis=0)
+
+  return jax.tree.map(read, fields)
+
+
 def _decode_thoughts(policy, params, rng, tree, leaf, context, config):
   """Samples `A` thoughts of every leaf, all rows together."""
   candidates = config.num_candidates
-  hidden = tree_lib.at_nodes(tree.hidden, leaf)
-  hidden = jnp.repeat(hidden.reshape(-1, hidden.shape[-1]), candidates, axis=0)
+  hidden = _of_rows(tree.hidden, leaf, config)
   # `next_node` numbers the expansion, the same for every problem.
   rng = jax.random.fold_in(rng, tree.next_node)
   return decode_lib.decode(
