@@ -9,6 +9,11 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
   """Returns the config; variants: "", "reproduce", and "tiny" for tests."""
   config = base.get_config()
   config.task.name = "countdown"
+  # Legal operations are easily shown; which of them lead on has to be searched.
+  config.sft.demonstrations = 3000
+  # Few completions succeed, and a share of few of them says little.
+  config.collect.update(problems=2048, label_rollouts=4)
+  config.loop.iterations = 1
   if variant == "reproduce":
     base.make_full(config)
   elif variant == "tiny":

@@ -229,15 +229,18 @@ def judge(
 ) -> float:
   """Returns 1 if a search's complete solutions solve the problem, else 0.
 
-  They vote with their scores; where reaching the goal is visible, any right one
-  counts.
+  They vote, each with its score times its probability under the policy: a
+  search finds a solution once, and samples would hold it that often. Where
+  reaching the goal is visible, any right one counts.
   """
   texts = [experiment.completion_text(list(s.tokens)) for s in found]
   right = [experiment.task.verify(problem, text) for text in texts]
   if solved or not found:
     return float(any(right))
   answers = [experiment.task.extract_answer(text) for text in texts]
-  voted = accuracy.weighted_vote(answers, scores)
+  logprob = np.array([sum(s.policy_logprobs) for s in found])
+  weights = np.exp(logprob - logprob.max()) * np.asarray(scores)
+  voted = accuracy.weighted_vote(answers, weights.tolist())
   return float(
     any(r for a, r in zip(answers, right, strict=True) if a == voted)
   )

@@ -68,12 +68,13 @@ def plan(
 
   Beam search samples `budget` thoughts per depth, M for each of the N / M it
   keeps (arXiv:2408.03314). MCTS expands M thoughts per pass until its tokens
-  are spent, so its passes are only bounded here; M is at most half the budget,
-  since the first solution alone costs M samples.
+  are spent, so its passes are only bounded here; its M is at most half the
+  budget, since the first solution alone costs M samples.
   """
   config, depth = experiment.config.search, experiment.max_thoughts
-  most = budget // 2 if method == "mcts" else budget
-  candidates = min(config.candidates, max(1, most))
+  candidates = min(config.candidates, budget)
+  if method == "mcts":
+    candidates = min(config.tree_candidates, max(1, budget // 2))
   if method == "independent":
     return Plan(method, budget, 1, depth)
   if method == "beam":
@@ -151,6 +152,7 @@ class Searcher:
       num_candidates=search.candidates,
       allocate=rule,
       aggregation=config.aggregation,
+      refill=rule == "best",
     )
     self._plant = jax.jit(self._plant_fn)
     self._run = jax.jit(self._run_fn, donate_argnums=2)

@@ -44,12 +44,17 @@ class FrontierConfig:
       "best" keeps the best-scored of all (beam search, arXiv:2408.03314).
     aggregation: What scores a partial solution: the PRM's score of its "last"
       thought, or the "min" or "product" over its thoughts.
+    refill: Whether slots that too few different candidates leave empty are
+      given to the open ones again, best first. A node is expanded once for each
+      slot it stands in, so a policy that repeats itself is asked more often
+      instead of the beam getting narrower.
   """
 
   width: int
   num_candidates: int = 1
   allocate: str = "best"
   aggregation: str = "last"
+  refill: bool = False
 
   def __post_init__(self):
     """Refuses unknown rules and a rule that cannot place its children."""
@@ -63,6 +68,8 @@ class FrontierConfig:
       )
     if self.allocate == "independent" and self.num_candidates != 1:
       raise ValueError("independent samples need num_candidates = 1.")
+    if self.allocate == "independent" and self.refill:
+      raise ValueError("independent samples keep their slots: no refill.")
 
   def capacity(self, num_passes: int) -> int:
     """Returns the nodes that `num_passes` can fill."""
@@ -140,7 +147,20 @@ def _next_frontier(tree, nodes, leaf, first, config) -> Int[Array, "B W"]:
   chosen = ALLOCATE[config.allocate](scores, usable, width)
   picked = jnp.take_along_axis(candidates, chosen, axis=1)
   picked_usable = jnp.take_along_axis(usable, chosen, axis=1)
-  return jnp.where(picked_usable, picked, tree_lib.Tree.NO_NODE)
+  picked = jnp.where(picked_usable, picked, tree_lib.Tree.NO_NODE)
+  return _refilled(tree, picked) if config.refill else picked
+
+
+def _refilled(tree, nodes: Int[Array, "B W"]) -> Int[Array, "B W"]:
+  """Fills the empty slots with the open nodes, in turn."""
+  is_open = tree_lib.at_nodes(tree.open_mask, nodes) & (nodes >= 0)
+  open_first = jnp.argsort(~is_open, axis=1, stable=True)
+  count = is_open.sum(axis=1, keepdims=True)
+  empty = nodes < 0
+  turn = jnp.cumsum(empty, axis=1) - 1
+  source = jnp.take_along_axis(open_first, turn % jnp.maximum(count, 1), axis=1)
+  again = jnp.take_along_axis(nodes, source, axis=1)
+  return jnp.where(empty & (count > 0), again, nodes)
 
 
 def path_scores(

@@ -147,8 +147,12 @@ def beam(
   num_candidates: int,
   aggregation: str,
   num_passes: int,
+  refill: bool = False,
 ) -> list[tuple[int, ...]]:
-  """Beam search over thoughts (arXiv:2408.03314): returns the beam's paths."""
+  """Beam search over thoughts (arXiv:2408.03314): returns the beam's paths.
+
+  With `refill` a beam too narrow repeats its open paths until it is full.
+  """
   paths = [(0,)] * width
   for _ in range(num_passes):
     offered, copies = [], collections.Counter()
@@ -161,6 +165,8 @@ def beam(
     usable = [p for p in offered if _goes_on(problem, p[-1])]
     usable.sort(key=lambda p: -path_score(problem, p, aggregation))
     paths = usable[:width]
+    again = [path for path in paths if problem.is_open[path[-1]]] * width
+    paths += again[: width - len(paths)] if refill else []
   return paths
 
 

@@ -67,13 +67,17 @@ def _problem(table, row, branching=BRANCHING):
   return reference.Problem(table, row, branching)
 
 
+@pytest.mark.parametrize("refill", [False, True])
 @pytest.mark.parametrize("aggregation", ["last", "min", "product"])
-def test_beam_equals_the_reference_after_every_pass(table, aggregation):
-  config = frontier.FrontierConfig(4, 2, "best", aggregation)
+def test_beam_equals_the_reference_after_every_pass(aggregation, refill):
+  table = table_lib.make_table(0, ROWS, BRANCHING, DEPTH, repeated=0.4)
+  config = frontier.FrontierConfig(4, 2, "best", aggregation, refill)
   for passes in range(DEPTH + 1):
     state = _search(table, config, passes)
     for row in range(ROWS):
-      expected = reference.beam(_problem(table, row), 4, 2, aggregation, passes)
+      expected = reference.beam(
+        _problem(table, row), 4, 2, aggregation, passes, refill
+      )
       padding = [None] * (4 - len(expected))
       assert _paths(state, row) == expected + padding
 

@@ -1,0 +1,68 @@
+"""Tests of how a search's solutions become an answer."""
+
+import pathlib
+
+import numpy as np
+import pytest
+
+from reasoning_rl.pipelines import config_file, measure
+from reasoning_rl.pipelines import experiment as experiment_lib
+from reasoning_rl.search import extract
+
+_CONFIGS = pathlib.Path(__file__).parents[2] / "configs"
+
+
+@pytest.fixture(name="experiment", scope="module")
+def fixture_experiment(tmp_path_factory):
+  config = config_file.load(_CONFIGS / "arithmetic.py", "tiny")
+  return experiment_lib.build(config, tmp_path_factory.mktemp("workdir"))
+
+
+def _solution(experiment, thoughts, logprob, score):
+  tokens = tuple(experiment.encode_solution(thoughts))
+  return extract.Solution(
+    nodes=(1,),
+    tokens=tokens,
+    thought_end=(len(tokens) - 1,),
+    thought_rewards=(score,),
+    policy_logprobs=(logprob,),
+    behavior_logprobs=(logprob,),
+    visits=(1,),
+    values=(score,),
+  )
+
+
+def test_solutions_vote_by_score_and_by_how_often_samples_would_hold_them(
+  experiment,
+):
+  problem = experiment.task.problem("validation", 0)
+  right = experiment.task.demonstration(problem)
+  wrong_answer = str((int(problem.answer) + 1) % 5)
+  wrong = (*right[:-1], f"={wrong_answer}\n")
+  judge = lambda *scored: measure.judge(
+    experiment,
+    problem,
+    [_solution(experiment, *each) for each in scored],
+    [each[2] for each in scored],
+    solved=False,
+  )
+  likely, rare = np.log(0.6), np.log(0.1)
+  assert judge((right, likely, 0.5), (wrong, rare, 0.9)) == 1
+  assert judge((right, rare, 0.9), (wrong, likely, 0.5)) == 0
+  assert judge((right, rare, 0.9), (wrong, likely, 0.1)) == 1
+  # Far from float range, probabilities still compare.
+  assert judge((right, -900.0, 0.5), (wrong, -950.0, 0.9)) == 1
+  assert judge() == 0
+
+
+def test_where_the_goal_is_visible_any_right_solution_counts(experiment):
+  problem = experiment.task.problem("validation", 0)
+  right = experiment.task.demonstration(problem)
+  wrong = (f"={(int(problem.answer) + 1) % 5}\n",)
+  found = [
+    _solution(experiment, wrong, -0.1, 0.9),
+    _solution(experiment, right, -9.0, 0.1),
+  ]
+  scores = [0.9, 0.1]
+  assert measure.judge(experiment, problem, found, scores, solved=True) == 1
+  assert measure.judge(experiment, problem, found, scores, solved=False) == 0
