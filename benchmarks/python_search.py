@@ -44,7 +44,7 @@ class NodeCache(NamedTuple):
   paths: tuple[attention_lib.KeysValues, ...]
   size: Int[Array, " R"]
   hidden: Float[Array, "R D"]
-  prm_carry: expand.PRMCarry
+  prm_carry: Any
 
 
 class Said(NamedTuple):
@@ -71,6 +71,7 @@ class Node:
     count: Siblings, itself included, that said the same.
     visits: Simulations through the node.
     total: Sum of their returns.
+    spent: Tokens decoded for the whole tree, of a root.
     children: Distinct thoughts that follow.
   """
 
@@ -84,6 +85,7 @@ class Node:
   count: int = 1
   visits: int = 0
   total: float = 0.0
+  spent: int = 0
   children: list[Node] = dataclasses.field(default_factory=list)
 
   def mean(self) -> float:
@@ -138,19 +140,19 @@ class PythonSearch:
       arguments = prompt[problem], prompt_length[problem], problem_id[problem]
       source, cache = self._read_prompt(params, *arguments)
       root = Node(cache, value=0.5)
-      for index in range(num_passes):
-        self._one_pass(params, rng, source, root, index)
+      for _ in range(num_passes):
+        self._one_pass(params, rng, source, root)
       roots.append(root)
     return roots
 
-  def _one_pass(self, params, rng, source, root, index):
+  def _one_pass(self, params, rng, source, root):
     """Simulates, expands and backs up."""
     path = [root]
     while path[-1].children:
       path.append(self._select(path[-1]))
     leaf = path[-1]
     if leaf.is_open:
-      leaf.children = self._expand(params, rng, source, leaf, index)
+      leaf.children = self._expand(params, rng, source, leaf, root)
     returns = leaf.value
     for node in reversed(path):
       node.visits += 1
@@ -171,12 +173,12 @@ class PythonSearch:
 
     return max(parent.children, key=score)
 
-  def _expand(self, params, rng, source, leaf, index) -> list[Node]:
+  def _expand(self, params, rng, source, leaf, root) -> list[Node]:
     """Makes the candidates of a leaf; equal ones become one child."""
     children: dict[tuple[int, ...], Node] = {}
     candidates = self._config.num_candidates
-    # The engine numbers an expansion by its first new node.
-    expansion = np.int32(1 + index * candidates)
+    # The engine numbers an expansion by the tokens decoded before it.
+    expansion = np.int32(root.spent)
     for first in range(0, candidates, self._nodes_per_call):
       cache, said = self._make_nodes(
         params,
@@ -188,6 +190,7 @@ class PythonSearch:
         np.int32(first),
       )
       for child in self._nodes(cache, jax.device_get(said), leaf.depth + 1):
+        root.spent += len(child.tokens)
         known = children.setdefault(child.tokens, child)
         known.count += known is not child
     return list(children.values())
@@ -239,8 +242,8 @@ def _make_node_fn(policy, prm, config, rows):
     cache = jax.tree.map(
       lambda x: jax.lax.dynamic_slice_in_dim(x, row, 1), caches
     )
-    rng = jax.random.fold_in(rng, expansion)
     rng = jax.random.fold_in(rng, source.problem_id[0])
+    rng = jax.random.fold_in(rng, expansion)
     fold = jax.vmap(jax.random.fold_in, (None, 0))
     rngs = fold(rng, first + jnp.arange(rows))
     policy_segments, prm_segments = (

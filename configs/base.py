@@ -118,7 +118,7 @@ def _add_learning(config):
   config.sft.demonstrations = 360  # Seed solutions; the oracle's only use.
   config.sft.batch_size = 64  # Demonstrations per step.
   config.sft.decay_steps = 800  # The learning rate has decayed by then.
-  config.sft.max_steps = 1200  # Upper limit of the warm-up.
+  config.sft.max_steps = 1800  # Upper limit of the warm-up.
   config.sft.validate_every = 100  # Steps between validations.
   config.sft.validation_problems = 512  # One sample each.
   config.sft.plateau_gain = 0.01  # Stop if the last fifth gained less.
@@ -144,7 +144,9 @@ def _add_reward_models(config):
   # what should have been said; "head" is two linear layers on the trunk.
   config.prm.kind = "implicit"
   config.prm.extra_layers = 0  # Of kind "head", on top of the policy's trunk.
-  config.prm.label = "hard"  # Monte-Carlo estimate above 0; or "soft".
+  # "hard": some completion from here or later on is right; or "soft", the
+  # share of right completions from here.
+  config.prm.label = "hard"
   config.prm.until_first_error = False  # Drop labels after the first error.
   config.prm.aggregation = (
     "min"  # A solution's score: min, product, last, mean.

@@ -102,8 +102,8 @@ class Tree:
     raw_values: The estimate a node came with.
     node_values: Mean of the returns backed up through the node.
     node_visits: Number of them.
-    exhausted_mask: True where no further visit can change anything below; kept
-      by a search that visits nothing twice in vain.
+    exhausted_mask: True where all there is has been visited; a selection passes
+      these nodes by. Only `MCTSConfig.skip_exhausted` marks any.
     starts: First pool slot of the node's tokens.
     pool_used: Slots in use.
     pools: Per network, keys and values [B, P, J, K] of every thought. Tokens

@@ -182,10 +182,11 @@ def take(rows: Rows, index: Any) -> Rows:
 def trim(rows: JoinedRows) -> JoinedRows:
   """Returns the rows without the columns in which all of them are padding.
 
-  Rows of `types.SupervisedBatch` or `types.ThoughtLabels`. A learner computes
-  every column, and few solutions are as long as the longest that is possible.
+  A learner computes every column, and few solutions are as long as the longest
+  that is possible. Up to seven columns stay, so that sources whose longest rows
+  differ a little still have one shape, which is compiled once.
   """
-  size = int(rows.length.max())
+  size = -(-int(rows.length.max()) // 8) * 8
   cut = {
     name: getattr(rows, name)[:, :size]
     for name in ("tokens", "loss_mask")

@@ -60,11 +60,11 @@ class SearchParams(NamedTuple):
 
 
 class PRMCarry(NamedTuple):
-  """What a separate PRM needs of a node to read the thoughts after it.
+  """What an implicit PRM needs of a node to score the thoughts after it.
 
   Attributes:
     hidden: Its trunk's output at the node's last token.
-    logprob: Log-probability of the path under an implicit PRM; 0 of others.
+    logprob: Its log-probability of the path.
   """
 
   hidden: Float[Array, "*B D"]
@@ -94,7 +94,8 @@ def make_root(
   if prm is not None:
     read, last = decode_lib.prefill(prm, params.prm, prompt, prompt_length)
     prompts += (read,)
-    carry = PRMCarry(last, jnp.zeros(prompt_length.shape, jnp.float32))
+    if "implicit" in prm.config.heads:
+      carry = PRMCarry(last, jnp.zeros(prompt_length.shape, jnp.float32))
   return tree_lib.Root(
     problem_id=problem_id,
     prompt_length=prompt_length,
@@ -189,12 +190,10 @@ def _decode_thoughts(policy, params, rng, tree, leaf, context, config):
   """Samples `A` thoughts of every leaf, all rows together."""
   candidates = config.num_candidates
   hidden = _of_rows(tree.hidden, leaf, config)
-  # `next_node` numbers the expansion, the same for every problem.
-  rng = jax.random.fold_in(rng, tree.next_node)
   return decode_lib.decode(
     policy,
     params,
-    decode_lib.row_rngs(rng, tree.problem_id, leaf.shape[1] * candidates),
+    _row_rngs(rng, tree, leaf.shape[1] * candidates),
     decode_lib.Context(context.segments, hidden, context.position),
     jnp.repeat(leaf.reshape(-1) >= 0, candidates),
     config.sampling,
@@ -203,13 +202,26 @@ def _decode_thoughts(policy, params, rng, tree, leaf, context, config):
   )
 
 
+def _row_rngs(rng, tree, count):
+  """Returns a key per row, from its problem, its tokens so far and its index.
+
+  The tokens number a problem's expansions without regard to the others', which
+  may have begun earlier or rest while this one goes on.
+  """
+  fold = jax.random.fold_in
+  keys = jax.vmap(fold, (None, 0))(rng, tree.problem_id)
+  keys = jax.vmap(fold)(keys, tree.policy_tokens)
+  rows = jax.vmap(jax.vmap(fold, (None, 0)), (0, None))
+  return rows(keys, jnp.arange(count)).reshape(-1)
+
+
 class Scored(NamedTuple):
   """What the PRM makes of `R` decoded thoughts.
 
   Attributes:
     score: Of each thought, in [0, 1].
     keys_values: Of each network of its own: none or one.
-    carry: For the thoughts that follow; () without a separate PRM.
+    carry: For the thoughts that follow; () without an implicit PRM.
     length: Tokens that a separate PRM read.
   """
 
@@ -232,7 +244,7 @@ def _scored_by_policy(policy, params, decoded) -> Scored:
 def read_thoughts(
   prm: network_lib.Network,
   params: network_lib.Params,
-  carry: PRMCarry,
+  carry: PRMCarry | tuple[()],
   decoded: decode_lib.Decoded,
   segments: tuple[attention_lib.Segment, ...],
   position: Int[Array, " R"],
@@ -242,7 +254,7 @@ def read_thoughts(
   Args:
     prm: The PRM.
     params: Its parameters.
-    carry: Of the node before each thought.
+    carry: Of the node before each thought; () of other than implicit PRMs.
     decoded: The thoughts.
     segments: The PRM's keys and values of all that comes before.
     position: Position of each thought's first token.
@@ -253,19 +265,18 @@ def read_thoughts(
   )
   rows = jnp.arange(hidden.shape[0])
   last = hidden[rows, jnp.maximum(decoded.length - 1, 0)]
-  logprob = carry.logprob
   if "implicit" in prm.config.heads:
     before = scoring.shifted(carry.hidden, hidden)
     each = scoring.token_logprobs(prm, params, before, decoded.tokens)
     real = masking.length_mask(decoded.length, decoded.tokens.shape[1])
-    logprob += jnp.where(real, each, 0.0).sum(axis=1)
-    logits = prm.implicit(params, logprob)
+    logprob = carry.logprob + jnp.where(real, each, 0.0).sum(axis=1)
+    logits, carry = prm.implicit(params, logprob), PRMCarry(last, logprob)
   else:
     logits = prm.scalar(params, last, "thought")
   return Scored(
     jax.nn.sigmoid(logits),
     (keys_values,),
-    PRMCarry(last, logprob),
+    carry,
     decoded.length,
   )
 

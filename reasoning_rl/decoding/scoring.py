@@ -113,8 +113,9 @@ def token_logprobs(
   tokens: Int[Array, "R L"],
 ) -> Float[Array, "R L"]:
   """Returns each token's log-probability from the hidden vector before it."""
-  logprobs = jax.nn.log_softmax(network.logits(params, before))
-  return jnp.take_along_axis(logprobs, tokens[..., None], axis=-1)[..., 0]
+  logits = network.logits(params, before)
+  chosen = jnp.take_along_axis(logits, tokens[..., None], axis=-1)[..., 0]
+  return chosen - jax.nn.logsumexp(logits, axis=-1)
 
 
 def _read(network, params, prompt, prompt_length, completion):

@@ -46,9 +46,11 @@ class ScalarHead(nn.Module):
 class ImplicitHead(nn.Module):
   """Scale and bias: from a log-probability to the logit of being right.
 
-  The implicit PRM (arXiv:2412.01981, equation 3) without its reference model,
-  for which the bias stands in. The bias starts above 0, since a log-probability
-  never is.
+  The implicit PRM of arXiv:2412.01981 without its reference model, for which
+  the bias stands in, and trained on thoughts' labels where there are any. The
+  logit is of everything up to here being right, so it falls with every thought
+  and "min" and "last" aggregate it alike. The bias starts above 0, since a
+  log-probability never is.
   """
 
   @nn.compact
@@ -196,17 +198,20 @@ class Network:
     )
 
   def num_params(self) -> int:
-    """Returns the number of parameters outside the token embedding."""
+    """Returns the parameters that a token is multiplied with.
+
+    Looking up an embedding multiplies nothing; as a tied language head it does.
+    """
     shapes = jax.eval_shape(self.init, jax.random.key(0))
-    embedding = shapes.pop("token_embedding")
-    del embedding
+    if not (self.config.tied_embedding and "language" in self.config.heads):
+      del shapes["token_embedding"]
     return sum(leaf.size for leaf in jax.tree.leaves(shapes))
 
 
 def graft(params: Params, onto: Params) -> Params:
   """Returns `onto` with every entry that `params` also has taken from it.
 
-  A PRM or ORM starts as the policy's trunk under a fresh head.
+  So a PRM or an ORM starts as the policy under a fresh head.
   """
   return {
     name: params[name] if name in params else value

@@ -270,6 +270,9 @@ class _Evaluation:
             f" per problem, sampling {samples.mean_tokens * budget:.0f}."
           )
       if not at:
+        self._notes.append(
+          f"{method} was not run: no budget leaves it two candidates."
+        )
         continue
       curves.append({"method": f"{method}, PRM", "points": points})
       values, _, pieces = at[max(at)]
@@ -331,14 +334,15 @@ class _Evaluation:
 
 
 def learning_cost(workdir: workdir_lib.Workdir, name: str) -> dict[str, Any]:
-  """Sums what a policy's learning cost, since the policy it started from.
+  """Sums a policy's own updates, their seconds and the tokens they sampled.
 
-  That is the stage that bears its name, and those that led to it: its
-  imitation and, of a baseline, its earlier iterations (`<name>_...`).
+  These are of the stage that bears its name and of those that led to it: its
+  imitation and, of a baseline, its earlier iterations (`<name>_...`). What was
+  collected, and the reward models, are stages of their own.
   """
   parts = [
-    workdir.summary(stage)
-    for stage in workdir.stages()
+    summary
+    for stage, summary in workdir.stages().items()
     if stage == name or stage.startswith(f"{name}_")
   ]
   total = lambda key: sum(part.get(key, 0) for part in parts)

@@ -227,6 +227,11 @@ def _build(config, directory) -> Experiment:
     )
   policy = _network(config, tokenizer, 0, "language", *["thought"] * shared)
   make_reward_model = functools.partial(_reward_model, config, tokenizer)
+  if config.prm.extra_layers and config.prm.kind == "implicit":
+    raise ValueError(
+      f"prm.extra_layers is {config.prm.extra_layers}, and an implicit PRM has"
+      " the policy's layers: set it to 0, or prm.kind to 'head'."
+    )
   thought_size = task.max_thought_chars
   experiment = Experiment(
     config=config,

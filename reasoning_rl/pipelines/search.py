@@ -74,7 +74,7 @@ def plan(
   config, depth = experiment.config.search, experiment.max_thoughts
   candidates = min(config.candidates, budget)
   if method == "mcts":
-    candidates = min(config.tree_candidates, max(1, budget // 2))
+    candidates = min(config.tree_candidates, max(2, budget // 2), budget)
   if method == "independent":
     return Plan(method, budget, 1, depth)
   if method == "beam":
@@ -93,10 +93,10 @@ def runs(
 ) -> list[tuple[tuple[int, ...], tuple[float, ...]]]:
   """Returns which budgets one compiled search serves, and its token limits.
 
-  A budget at which only one candidate is left is not searched: that is a
-  sample. A tree search grows one tree through all its budgets of as many
-  candidates, and does not begin a pass where it would, on average, overrun the
-  budget.
+  Left out are budgets of one candidate, which is a sample, and those that do
+  not pay for two solutions of a tree. A tree search grows one tree through all
+  its budgets of as many candidates, and does not begin a pass where it would,
+  on average, overrun the budget.
 
   Args:
     experiment: The run.
@@ -107,7 +107,8 @@ def runs(
   by_candidates: dict[int, list[int]] = {}
   for budget in budgets:
     candidates = plan(experiment, method, budget).candidates
-    if candidates > 1:
+    paid = budget >= 2 * candidates if method == "mcts" else True
+    if candidates > 1 and paid:
       by_candidates.setdefault(candidates, []).append(budget)
   if method != "mcts":
     return [((b,), ()) for served in by_candidates.values() for b in served]

@@ -35,8 +35,10 @@ def run(config: ml_collections.ConfigDict, path: pathlib.Path) -> None:
   """Runs one iteration of policy learning alone, after imitation if it is."""
   with stage_lib.open_stage(config, path) as stage:
     imitation = imitate.name_of("policy_0")
-    finished = stage.workdir.finished(imitation)
-    policy = stage.input_policy(imitation if finished else train_sft.NAME)
+    if stage.workdir.finished(imitation):
+      policy = stage.policy(imitation)
+    else:
+      policy = stage.input_policy(train_sft.NAME)
     prm = None
     if config.rl.credit.kind in ("pure", "process"):
       prm = _input_prm(stage)

@@ -40,7 +40,7 @@ def train(
     stage: The run.
     name: "prm_..." or "orm_...".
     iterations: Whose trajectories to learn from.
-    policy: The policy whose trunk it starts as, under a fresh head.
+    policy: The policy that it starts as, under a fresh head.
   """
   return stage.once(name, lambda: _train(stage, name, iterations, policy))
 

@@ -31,9 +31,9 @@ def warm_up(stage: stage_lib.Stage) -> dict[str, Any]:
   """Trains the first policy; its checkpoints are `policy/sft`."""
   config = stage.config.sft
   experiment = stage.experiment
-  source = demonstrations(stage)
 
   def work():
+    source = demonstrations(stage)
     validate = _Validation(stage)
     params = experiment.policy.init(experiment.rng(stage_lib.STREAMS["init"]))
     task = fit_lib.Fit(

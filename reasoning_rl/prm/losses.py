@@ -1,7 +1,7 @@
 """Losses of the process and the outcome reward model.
 
 The PRM is trained pointwise: every labelled thought is one binary question,
-answered by the logit at the thought's last token. Labels are probabilities with
+answered by one logit per thought. Labels are probabilities with
 a mask; what lies under the mask, NaN included, reaches neither the value nor
 the gradient. All losses are float32 and return logging metrics beside the loss.
 """
@@ -68,7 +68,7 @@ def outcome_loss(
   """Returns the ORM's binary cross-entropy on whole solutions.
 
   Args:
-    logits: The outcome head's logit at the solution's last token.
+    logits: One logit per solution.
     outcome_reward: The verifier's verdict, in [0, 1].
     row_mask: True at rows that hold a solution; by default all do.
 

@@ -60,8 +60,8 @@ def run(
 
   Args:
     params: Passed to `expand_fn`.
-    rng: Folded by problem and expansion inside `expand_fn`; the same for every
-      call that continues one search.
+    rng: Folded by problem and by what it has drawn inside `expand_fn`; the same
+      for every call that continues one search.
     tree: Planted or searched trees with room for the passes.
     expand_fn: `expand_fn(params, rng, tree, leaf) -> Children`.
     config: The rules.
@@ -71,7 +71,7 @@ def run(
 
   Returns:
     The trees; a problem's tree stops changing once its budget or its pool is
-    used up.
+    used up, or its root exhausted.
   """
 
   def cond(carry):

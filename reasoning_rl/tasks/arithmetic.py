@@ -73,7 +73,7 @@ class Arithmetic:
   asked: int = 2
 
   name: ClassVar[str] = "arithmetic"
-  version: ClassVar[str] = "arithmetic-2"
+  version: ClassVar[str] = "arithmetic-3"
 
   def __post_init__(self):
     """Raises on a difficulty that has no problems."""

@@ -55,12 +55,26 @@ def test_batches_of_a_record_are_its_rows_and_of_a_list_its_elements(
   assert elements == ["abcdefg"[i] for i in index]
 
 
-def test_columns_that_are_padding_in_every_row_are_cut():
-  batch = batching.supervised_batch([[5, 6], [7]], [[8], [9, 1]], 4, 6)
+def test_columns_that_are_padding_in_every_row_are_cut_to_a_multiple_of_8():
+  batch = batching.supervised_batch([[5, 6], [7]], [[8], [9, 1]], 4, 16)
   cut = batching.trim(batch)
-  np.testing.assert_array_equal(cut.tokens, [[5, 6, 8], [7, 9, 1]])
-  np.testing.assert_array_equal(cut.loss_mask, [[0, 0, 1], [0, 1, 1]])
+  padding = [0] * 5
+  np.testing.assert_array_equal(
+    cut.tokens, [[5, 6, 8, *padding], [7, 9, 1, *padding]]
+  )
+  np.testing.assert_array_equal(
+    cut.loss_mask, [[0, 0, 1, *padding], [0, 1, 1, *padding]]
+  )
   np.testing.assert_array_equal(cut.length, batch.length)
+
+
+def test_labels_keep_their_thoughts_when_padding_is_cut(trajectory):
+  labels = batching.thought_labels(trajectory)
+  cut = batching.trim(labels)
+  size = cut.tokens.shape[1]
+  assert labels.length.max() <= size < labels.length.max() + 8
+  np.testing.assert_array_equal(cut.tokens, labels.tokens[:, :size])
+  np.testing.assert_array_equal(cut.thought_end, labels.thought_end)
 
 
 def test_supervised_rows_by_hand():

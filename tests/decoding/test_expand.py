@@ -49,7 +49,7 @@ def _search(policy, prm, rule, config, params, tokens, lengths, ids):
   passes = 4 if rule is MCTS else T
   nodes = rule.capacity(passes)
   tree = tree_lib.plant(root, nodes, C, nodes * C)
-  rng = jax.random.key(0)
+  rng = jax.random.key(1)
   if rule is MCTS:
     return mcts.run(params, rng, tree, expand_fn, rule, passes)
   state = frontier.start(tree, rule)
@@ -248,8 +248,10 @@ def expansion(tiny, prm, prompts, leaf, ids=IDS) -> Expansion:
   return Expansion(leaf, jax.tree.map(np.asarray, children))
 
 
-@pytest.fixture(scope="module")
-def prm(make_tiny):
+@pytest.fixture(scope="module", params=["head", "implicit"])
+def prm(request, make_tiny):
+  if request.param == "implicit":
+    return make_tiny("learned", ("language", "implicit"), 1)
   return make_tiny("learned", ("thought",), 1)
 
 

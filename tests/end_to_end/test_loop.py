@@ -240,6 +240,7 @@ def test_countdown_is_verified_on_the_host(tmp_path):
     (("--config.task.arithmetic.bases=1",), "bases is 1"),
     (("--config.prm.kind=explicit",), "prm.kind is 'explicit'"),
     (("--config.prm.trunk=shared",), "set prm.kind to 'head'"),
+    (("--config.prm.extra_layers=1",), "prm.extra_layers is 1"),
     (("--config.sft.demonstrations=0",), "sft.demonstrations is 0"),
   ],
 )

@@ -240,11 +240,12 @@ def test_grafting_takes_the_trunk_and_keeps_the_fresh_head():
   )
 
 
-def test_parameters_are_counted_without_the_token_embedding():
+def test_parameters_are_counted_that_a_token_is_multiplied_with():
   # A block: two norms of 16, q 16·16, k and v 16·8, out 16·16, MLP 3·16·24.
   block = 2 * 16 + 256 + 2 * 128 + 256 + 3 * 384
   network = make_network(heads=("language",))
-  assert network.num_params() == 2 * block + 16
+  table = network.config.vocab_size * 16  # Tied: it is the language head.
+  assert network.num_params() == 2 * block + 16 + table
   # The head: 16·16 + 16 and 16 + 1.
   network = make_network(heads=("thought",))
   assert network.num_params() == 2 * block + 16 + 272 + 17

@@ -182,9 +182,10 @@ def test_a_row_does_not_depend_on_the_other_problems():
 
 
 @pytest.mark.parametrize("leaves", [1, 2])
-def test_continuing_a_search_equals_one_longer_search(leaves):
+@pytest.mark.parametrize("skip", [False, True])
+def test_continuing_a_search_equals_one_longer_search(leaves, skip):
   table = _mixed_table(71).replace(noise=np.full(ROWS, 0.3, np.float32))
-  config = _config(leaves=leaves)
+  config = _config(leaves=leaves, skip_exhausted=skip)
   once = _search(table, 12, config)
   twice = _search(table, 7, config, tree=_search(table, 5, config))
   for one, two in zip(
