@@ -2,7 +2,7 @@
 
 The last turn collects and labels once more, so that the PRM that searches at
 test time, and the ORM it is compared with, know the final policy. Baselines
-start from the same warm-up and make as many updates on as many tokens.
+start from the same warm-up and make as many updates of as many rows.
 """
 
 from __future__ import annotations
