@@ -196,8 +196,7 @@ def _add_policy_learning(config):
 def _add_measuring(config):
   config.search = ml_collections.ConfigDict(
     dict(
-      candidates=4,  # Thoughts per expanded node of a beam, A.
-      tree_candidates=8,  # Of MCTS, at most half the budget.
+      candidates=4,  # Thoughts per expanded node, A.
       leaves_per_pass=1,  # Leaves per tree per MCTS pass, S.
       aggregation="last",  # Beam score of a partial solution.
       pb_c_init=1.25,  # PUCT exploration.

@@ -74,7 +74,7 @@ def plan(
   config, depth = experiment.config.search, experiment.max_thoughts
   candidates = min(config.candidates, budget)
   if method == "mcts":
-    candidates = min(config.tree_candidates, max(2, budget // 2), budget)
+    candidates = min(candidates, max(2, budget // 2))
   if method == "independent":
     return Plan(method, budget, 1, depth)
   if method == "beam":
