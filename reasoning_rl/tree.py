@@ -221,6 +221,11 @@ def at_nodes(field: Array, node: Int[Array, "B S"]) -> Array:
   return field[rows, jnp.maximum(node, 0)]
 
 
+# What stands in a tree's nodes as it stands in their `Children`.
+_COPIED = ("prior_logits", "rewards", "discounts", "thought_rewards", "tokens")
+_COPIED += ("policy_logprobs", "behavior_logprobs", "hidden", "prm_carry")
+
+
 def add_children(tree: Tree, leaf: Int[Array, "B S"], new: Children) -> Tree:
   """Writes an expansion's children and their keys and values into the tree.
 
@@ -264,15 +269,7 @@ def add_children(tree: Tree, leaf: Int[Array, "B S"], new: Children) -> Tree:
     valid_mask=put(tree.valid_mask, valid),
     open_mask=put(tree.open_mask, valid & flat(new.open_mask)),
     terminal_mask=put(tree.terminal_mask, valid & flat(new.terminal_mask)),
-    prior_logits=put(tree.prior_logits, flat(new.prior_logits)),
-    rewards=put(tree.rewards, flat(new.rewards)),
-    discounts=put(tree.discounts, flat(new.discounts)),
-    thought_rewards=put(tree.thought_rewards, flat(new.thought_rewards)),
-    tokens=put(tree.tokens, flat(new.tokens)),
     lengths=put(tree.lengths, lengths),
-    policy_logprobs=put(tree.policy_logprobs, flat(new.policy_logprobs)),
-    behavior_logprobs=put(tree.behavior_logprobs, flat(new.behavior_logprobs)),
-    hidden=put(tree.hidden, flat(new.hidden)),
     raw_values=put(tree.raw_values, values),
     node_values=put(tree.node_values, values),
     starts=put(tree.starts, starts),
@@ -281,11 +278,14 @@ def add_children(tree: Tree, leaf: Int[Array, "B S"], new: Children) -> Tree:
     policy_tokens=tree.policy_tokens + new.policy_tokens,
     prm_tokens=tree.prm_tokens + new.prm_tokens,
     next_node=tree.next_node + added,
-    prm_carry=jax.tree.map(
-      lambda field, value: put(field, flat(value)),
-      tree.prm_carry,
-      new.prm_carry,
-    ),
+    **{
+      name: jax.tree.map(
+        lambda field, value: put(field, flat(value)),
+        getattr(tree, name),
+        getattr(new, name),
+      )
+      for name in _COPIED
+    },
   )
 
 

@@ -145,13 +145,18 @@ def decode(
     out = _append(out, index, active, *said)
     return _Carry(index + 1, still, thought_length, out)
 
-  start = _Carry(
+  start = _start(network, context, row_mask, max_tokens)
+  return jax.lax.while_loop(cond, body, start).out
+
+
+def _start(network, context, row_mask, max_tokens) -> _Carry:
+  """Returns the loop's state before the first token."""
+  return _Carry(
     index=jnp.asarray(0, jnp.int32),
     active=row_mask,
     thought_length=jnp.zeros(row_mask.shape, jnp.int32),
     out=_nothing_said(network, context, max_tokens),
   )
-  return jax.lax.while_loop(cond, body, start).out
 
 
 def _nothing_said(network, context, max_tokens) -> Decoded:

@@ -63,7 +63,7 @@ def completion_thought_logits(
   read = _read(prm, params, prompt, prompt_length, completion)
   end = thought_end.reshape(-1, thought_end.shape[-1])
   tokens = completion.reshape(-1, completion.shape[-1])
-  return _logits_at(prm, params, "thought", *read, tokens, end).reshape(
+  return _completion_logits(prm, params, "thought", *read, tokens, end).reshape(
     thought_end.shape
   )
 
@@ -80,22 +80,34 @@ def completion_outcome_logits(
   read = _read(orm, params, prompt, prompt_length, completion)
   end = jnp.maximum(completion_length.reshape(-1, 1) - 1, 0)
   tokens = completion.reshape(-1, completion.shape[-1])
-  return _logits_at(orm, params, "outcome", *read, tokens, end).reshape(
+  return _completion_logits(orm, params, "outcome", *read, tokens, end).reshape(
     completion_length.shape
   )
 
 
-def _logits_at(network, params, head, last, hidden, tokens, end):
-  """Returns a reward model's logits [R, T] at the positions `end` of rows.
+def _completion_logits(network, params, head, last, hidden, tokens, end):
+  """Returns a reward model's logits [R, T] at the positions `end` of rows."""
+  before = shifted(last, hidden)
+  logprobs = lambda: token_logprobs(network, params, before, tokens)
+  return _logits_at(network, params, head, hidden, end, logprobs)
 
-  An implicit head reads the log-probability of all tokens up to there, each
-  predicted from the one before it.
+
+def _logits_at(network, params, head, hidden, end, logprobs):
+  """Returns the logits of a head, or of the log-probability of all up to `end`.
+
+  Args:
+    network: A reward model.
+    params: Its parameters.
+    head: What a model that is not implicit reads.
+    hidden: Its trunk's output.
+    end: Positions in it.
+    logprobs: Returns each token's log-probability, 0 where it does not count;
+      asked of implicit models alone.
   """
   if "implicit" not in network.config.heads:
     at_end = jnp.take_along_axis(hidden, end[..., None], axis=1)
     return network.scalar(params, at_end, head)
-  logprobs = token_logprobs(network, params, shifted(last, hidden), tokens)
-  total = jnp.cumsum(logprobs, axis=1)
+  total = jnp.cumsum(logprobs(), axis=1)
   return network.implicit(params, jnp.take_along_axis(total, end, axis=1))
 
 
@@ -142,7 +154,12 @@ def supervised_logprobs(
 ) -> Float[Array, "B L"]:
   """Returns each token's log-probability given those before; first is 0."""
   hidden, _ = policy.apply(params, tokens)
-  chosen = token_logprobs(policy, params, hidden[:, :-1], tokens[:, 1:])
+  return _next_logprobs(policy, params, hidden, tokens)
+
+
+def _next_logprobs(network, params, hidden, tokens):
+  """Returns each token's log-probability from the hidden vector before it."""
+  chosen = token_logprobs(network, params, hidden[:, :-1], tokens[:, 1:])
   return jnp.pad(chosen, ((0, 0), (1, 0)))
 
 
@@ -175,11 +192,11 @@ def outcome_logits(
 
 def _joined_logits(network, params, head, tokens, prompt_length, end):
   """Returns a reward model's logits at the positions `end` of joined rows."""
-  if "implicit" not in network.config.heads:
-    hidden, _ = network.apply(params, tokens)
-    at_end = jnp.take_along_axis(hidden, end[..., None], axis=1)
-    return network.scalar(params, at_end, head)
-  logprobs = supervised_logprobs(network, params, tokens)
-  in_prompt = masking.length_mask(prompt_length, tokens.shape[1])
-  total = jnp.cumsum(jnp.where(in_prompt, 0.0, logprobs), axis=1)
-  return network.implicit(params, jnp.take_along_axis(total, end, axis=1))
+  hidden, _ = network.apply(params, tokens)
+
+  def logprobs():
+    each = _next_logprobs(network, params, hidden, tokens)
+    in_prompt = masking.length_mask(prompt_length, tokens.shape[1])
+    return jnp.where(in_prompt, 0.0, each)
+
+  return _logits_at(network, params, head, hidden, end, logprobs)

@@ -13,6 +13,7 @@ recovers is labelled above 0.
 
 from __future__ import annotations
 
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
@@ -38,25 +39,27 @@ def soft_labels(
 
 
 def hard_labels(
-  correct: Bool[Array, "B T G"],
-  rollout_mask: Bool[Array, "B T G"],
-  threshold: float = 0.0,
-) -> tuple[Float[Array, "B T"], Bool[Array, "B T"]]:
-  """Labels a thought 1 where its estimate exceeds `threshold`, else 0.
+  labels: Float[Array, "B T"],
+  label_mask: Bool[Array, "B T"],
+  outcome_reward: Float[Array, " B"],
+) -> Float[Array, "B T"]:
+  """Labels a thought 1 where any known completion of it is right, else 0.
 
-  At the default threshold one right rollout is enough, which is Math-Shepherd's
-  hard estimation.
+  Math-Shepherd's hard estimation (2312.08935) over more completions than were
+  sampled from the thought: those of the thoughts after it go on from it too,
+  and so does the solution itself.
 
   Args:
-    correct: True where the rollout reached a right answer.
-    rollout_mask: True where a rollout was made.
-    threshold: Share of right rollouts to exceed, in [0, 1).
+    labels: Soft labels.
+    label_mask: True where there is one; others say nothing.
+    outcome_reward: The verifier's verdict on each solution.
 
   Returns:
-    Labels that are 0 or 1, and their mask.
+    Labels that are 0 or 1, and 0 outside the mask.
   """
-  labels, label_mask = soft_labels(correct, rollout_mask)
-  return (labels > threshold).astype(jnp.float32), label_mask
+  right = (labels > 0) & label_mask | (outcome_reward > 0)[:, None]
+  right = jax.lax.cummax(right.astype(jnp.float32), axis=1, reverse=True)
+  return right * label_mask
 
 
 def until_first_error(

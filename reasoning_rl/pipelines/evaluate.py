@@ -270,9 +270,7 @@ class _Evaluation:
             f" per problem, sampling {samples.mean_tokens * budget:.0f}."
           )
       if not at:
-        self._notes.append(
-          f"{method} was not run: no budget leaves it two candidates."
-        )
+        self._notes.append(f"{method} was not run: no budget pays for it.")
         continue
       curves.append({"method": f"{method}, PRM", "points": points})
       values, _, pieces = at[max(at)]

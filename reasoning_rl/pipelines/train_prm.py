@@ -90,9 +90,7 @@ def labelled(
 ) -> types.ThoughtLabels:
   """Returns the labels of some iterations, hard or soft as the config says.
 
-  What completes a thought also completes those before it, and a solution
-  completes all of its own. So under hard estimation the right end of one
-  completion makes right every thought that it goes on from.
+  Solutions without labels are left out.
   """
   config = stage.config.prm
   if config.label not in ("soft", "hard"):
@@ -102,10 +100,9 @@ def labelled(
   source = batching.thought_labels(found)
   labels, mask = source.labels, source.label_mask
   if config.label == "hard":
-    right = (labels > 0) & mask
-    right |= source.outcome_reward[:, None] > 0
-    right = np.flip(np.logical_or.accumulate(np.flip(right, 1), axis=1), 1)
-    labels = (right & mask).astype(np.float32)
+    labels = np.asarray(
+      monte_carlo.hard_labels(labels, mask, source.outcome_reward)
+    )
   if config.until_first_error:
     mask = np.asarray(monte_carlo.until_first_error(labels, mask))
   return source.replace(labels=labels, label_mask=mask)

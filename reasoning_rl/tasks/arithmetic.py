@@ -55,8 +55,7 @@ class Arithmetic:
 
   Attributes:
     seed: Seed of the problems; not of the splits, see `base`.
-    modulus: All values are in [0, modulus), written with leading
-      zeros.
+    modulus: All values are in [0, modulus), written with leading zeros.
     chain_length: Computations that the asked variable needs.
     distractors: Definitions that it does not need.
     operators: Any of "+-*", without repetition.

@@ -150,8 +150,13 @@ def test_solve_refuses_what_it_cannot_do(finished, arguments, sentence):
     solve.run(*_load(finished), **arguments)
 
 
-def test_every_stage_runs_alone_on_what_the_one_before_left(tmp_path, capsys):
+def test_every_stage_runs_alone_on_what_the_one_before_left(
+  tmp_path, capsys, monkeypatch
+):
+  checkpoints = tmp_path / "run" / "checkpoints" / "policy"
   flags = (
+    # Named as well, it must not hide the imitation that went on from it.
+    f"--config.inputs.policy={checkpoints / 'sft'}",
     "--config.sft.max_steps=20",
     "--config.sft.min_steps=20",
     "--config.sft.decay_steps=20",
@@ -171,8 +176,19 @@ def test_every_stage_runs_alone_on_what_the_one_before_left(tmp_path, capsys):
   train_sft.run(*run)
   with pytest.raises(TrajectoryFileError, match="scripts/collect.py"):
     train_prm.run(*run)
-  for stage in (collect, train_prm, imitate, train_policy, evaluate):
+  for stage in (collect, train_prm, imitate):
     stage.run(*run)
+  started = []
+  learn = train_policy.train
+
+  def train(stage, name, iteration, policy, prm):
+    started.append((policy, stage.policy(imitate.name_of(name))))
+    return learn(stage, name, iteration, policy, prm)
+
+  monkeypatch.setattr(train_policy, "train", train)
+  for stage in (train_policy, evaluate):
+    stage.run(*run)
+  stage_lib.jax.tree.map(np.testing.assert_array_equal, *started[0])
   assert capsys.readouterr().out.strip().endswith("index.html")
   page = results.read_results(tmp_path / "run" / "report" / "results.json")
   assert [s["name"] for s in page["stages"]] == [

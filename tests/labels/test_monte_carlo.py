@@ -21,12 +21,20 @@ def test_soft_label_is_the_share_of_right_rollouts_that_were_made():
   np.testing.assert_array_equal(label_mask, [[True, True, True, False]])
 
 
-def test_hard_label_needs_one_right_rollout_or_a_share_above_the_threshold():
-  labels, label_mask = monte_carlo.hard_labels(CORRECT, MADE)
-  np.testing.assert_array_equal(labels, [[1.0, 1.0, 0.0, 0.0]])
-  np.testing.assert_array_equal(label_mask, [[True, True, True, False]])
-  labels, _ = monte_carlo.hard_labels(CORRECT, MADE, threshold=0.5)
-  np.testing.assert_array_equal(labels, [[1.0, 0.0, 0.0, 0.0]])
+def test_hard_label_needs_one_right_rollout_of_the_thought():
+  labels, label_mask = monte_carlo.soft_labels(CORRECT, MADE)
+  hard = monte_carlo.hard_labels(labels, label_mask, jnp.zeros(1))
+  np.testing.assert_array_equal(hard, [[1.0, 1.0, 0.0, 0.0]])
+
+
+def test_hard_label_counts_what_completes_later_thoughts_and_the_solution():
+  labels = jnp.array([[0.0, 0.5, 0.0], [0.0, 0.0, 0.5], [0.0, 0.0, 1.0]])
+  mask = jnp.array([[1, 1, 1], [1, 1, 0], [1, 0, 1]], bool)
+  hard = monte_carlo.hard_labels(labels, mask, jnp.zeros(3))
+  # What is not labelled says nothing of the thoughts before it.
+  np.testing.assert_array_equal(hard, [[1, 1, 0], [0, 0, 0], [1, 0, 1]])
+  hard = monte_carlo.hard_labels(labels, mask, jnp.array([0.0, 1.0, 0.0]))
+  np.testing.assert_array_equal(hard[1], [1, 1, 0])
 
 
 def test_labels_do_not_depend_on_the_order_of_rollouts():

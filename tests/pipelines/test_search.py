@@ -78,14 +78,19 @@ def test_a_search_counts_every_token_and_scores_what_it_found(
   assert (found[-1].policy_tokens >= found[0].policy_tokens).all()
 
 
-def test_what_a_problem_finds_does_not_depend_on_the_pieces(experiment, params):
+@pytest.mark.parametrize(
+  "method, budgets", [("beam", ()), ("mcts", (25.0, 60.0))]
+)
+def test_what_a_problem_finds_does_not_depend_on_the_pieces(
+  experiment, params, method, budgets
+):
   problems = experiment.problems("validation", 0, 3)
-  plan = search.plan(experiment, "beam", 4)
+  plan = search.plan(experiment, method, 8)
   searcher = search.Searcher(experiment, plan)
   rng = experiment.rng(2)
   together, alone = (
-    search.search_pieces(searcher, params, rng, problems, rows)[0]
-    for rows in (64, 4)
+    search.search_pieces(searcher, params, rng, problems, rows, budgets)[-1]
+    for rows in (64, plan.width * plan.candidates)
   )
   assert [len(together), len(alone)] == [1, 3]
   for row, piece in enumerate(alone):
