@@ -30,7 +30,7 @@ from reasoning_rl import tree as tree_lib
 from reasoning_rl.data import batching
 from reasoning_rl.decoding import expand
 from reasoning_rl.models import network as network_lib
-from reasoning_rl.pipelines import config_file, losses
+from reasoning_rl.pipelines import config_file, devices, losses
 from reasoning_rl.pipelines import experiment as experiment_lib
 from reasoning_rl.pipelines import sampler as sampler_lib
 from reasoning_rl.search import mcts
@@ -116,7 +116,7 @@ class Search:
     arguments = params, experiment.rng(3), *problems
     expand_config = experiment.expand_config(CANDIDATES)
     config = mcts.MCTSConfig(CANDIDATES)
-    jitted = _make_search(policy, prm, expand_config, config)
+    jitted = _make_search(experiment, policy, prm, expand_config, config)
     self.in_engine = functools.partial(jitted, *arguments)
     loops = [
       python_search.PythonSearch(policy, prm, expand_config, config, count)
@@ -134,12 +134,11 @@ class Search:
     return sum(same), len(same)
 
 
-def _make_search(policy, prm, expand_config, config):
-  """Returns the jitted search."""
+def _make_search(experiment, policy, prm, expand_config, config):
+  """Returns the jitted search, as `pipelines.search` makes it."""
   expand_fn = expand.make_expand_fn(policy, prm, expand_config)
   capacity, size = config.capacity(PASSES), expand_config.max_thought_tokens
 
-  @jax.jit
   def search(params, rng, prompt, prompt_length, problem_id):
     root = expand.make_root(
       policy, prm, params, prompt, prompt_length, problem_id
@@ -147,7 +146,7 @@ def _make_search(policy, prm, expand_config, config):
     tree = tree_lib.plant(root, capacity, size, capacity * size)
     return mcts.run(params, rng, tree, expand_fn, config, PASSES)
 
-  return search
+  return experiment.map_problems(search, 2)
 
 
 def check_with_tables(
@@ -259,6 +258,7 @@ def main() -> None:
   options = parser.parse_args()
   if options.repetitions < 1 or options.problems < 1:
     parser.error("--repetitions and --problems must be at least 1")
+  devices.use_all_cores()
   with tempfile.TemporaryDirectory() as folder:
     experiment = experiment_lib.build(
       config_file.load(BASE, ""), pathlib.Path(folder)

@@ -135,7 +135,7 @@ def _add_reward_models(config):
   config.collect.rollouts = 4  # Solutions per problem, G.
   config.collect.labelled = 1536  # Problems with one labelled solution.
   config.collect.label_rollouts = 2  # Completions per thought, N.
-  config.collect.rows = 4096  # Rows decoded at once.
+  config.collect.rows = 256  # Rows decoded at once; thousands on accelerators.
 
   config.prm = ml_collections.ConfigDict()
   config.prm.trunk = "separate"  # Or "shared": a head on the frozen policy.
@@ -213,6 +213,6 @@ def _add_measuring(config):
       methods=("beam", "mcts"),  # Searches, beside sampling.
       validation_problems=200,  # For what is chosen on validation.
       trees=3,  # Search trees drawn in the report.
-      rows=4096,  # Rows decoded at once.
+      rows=256,  # Rows decoded at once; thousands on an accelerator.
     )
   )

@@ -112,7 +112,8 @@ class Tree:
     problem_id, prompt_length: As in `Root`.
     policy_tokens: Tokens decoded so far, discarded branches included.
     prm_tokens: Tokens a separate PRM has read so far.
-    next_node: Where the next expansion's children go; alike for all problems.
+    next_node: Where the next expansion's children go; alike for all problems
+      that one device searches.
   """
 
   parents: Int[Array, "B N"]
@@ -142,7 +143,7 @@ class Tree:
   prompt_length: Int[Array, " B"]
   policy_tokens: Int[Array, " B"]
   prm_tokens: Int[Array, " B"]
-  next_node: Int[Array, ""]
+  next_node: Int[Array, " B"]
   prm_carry: Any = ()
 
   ROOT_INDEX: ClassVar[int] = 0
@@ -210,7 +211,7 @@ def plant(root: Root, capacity: int, thought_size: int, pool_size: int) -> Tree:
     prompt_length=root.prompt_length,
     policy_tokens=jnp.zeros(batch, jnp.int32),
     prm_tokens=jnp.zeros(batch, jnp.int32),
-    next_node=jnp.asarray(1, jnp.int32),
+    next_node=jnp.ones(batch, jnp.int32),
     prm_carry=jax.tree.map(at_root_alone, root.prm_carry),
   )
 
@@ -241,6 +242,7 @@ def add_children(tree: Tree, leaf: Int[Array, "B S"], new: Children) -> Tree:
     none is valid stays unexpanded.
   """
   batch, leaves, candidates = new.valid_mask.shape
+  next_node = tree.next_node[0]
   added = leaves * candidates
   flat = lambda x: x.reshape(batch, added, *x.shape[3:])
   valid = flat(new.valid_mask)
@@ -253,11 +255,11 @@ def add_children(tree: Tree, leaf: Int[Array, "B S"], new: Children) -> Tree:
   depth = at_nodes(tree.depth, parent) + 1
 
   def put(field, value):
-    at = (0, tree.next_node) + (0,) * (field.ndim - 2)
+    at = (0, next_node) + (0,) * (field.ndim - 2)
     return jax.lax.dynamic_update_slice(field, value.astype(field.dtype), at)
 
   rows = jnp.arange(batch)[:, None]
-  first = tree.next_node + jnp.arange(leaves, dtype=jnp.int32) * candidates
+  first = next_node + jnp.arange(leaves, dtype=jnp.int32) * candidates
   first = jnp.broadcast_to(first[None], leaf.shape)
   expanded = (leaf >= 0) & jnp.any(new.valid_mask, axis=-1)
   where = jnp.where(expanded, leaf, tree.capacity)

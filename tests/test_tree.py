@@ -131,7 +131,7 @@ SEEDS = hypothesis.settings(
 @hypothesis.given(st.integers(0, 10**6), st.sampled_from([0.0, 0.3, 0.8]))
 def test_every_node_holds_what_was_written(seed, invalid):
   tree, nodes, tokens = _grow(seed, invalid)
-  assert tree.next_node == N
+  assert (tree.next_node == N).all()
   np.testing.assert_array_equal(tree.policy_tokens, tokens[0])
   np.testing.assert_array_equal(tree.prm_tokens, tokens[1])
   for row in range(B):
@@ -202,7 +202,7 @@ def test_path_slots_are_the_ancestors_tokens_in_order(seed):
 
 def test_a_planted_tree_is_its_root():
   tree = jax.device_get(_plant(np.random.default_rng(0)))
-  assert (tree.capacity, tree.pool_size, tree.next_node) == (N, POOL, 1)
+  assert (tree.capacity, tree.pool_size, tree.next_node[0]) == (N, POOL, 1)
   np.testing.assert_array_equal(
     tree.valid_mask, [[True] + [False] * (N - 1)] * B
   )
@@ -257,7 +257,7 @@ def test_a_leaf_without_valid_candidates_stays_unexpanded():
   new.valid_mask[1] = False
   tree = ADD(_plant(np.random.default_rng(0)), leaf, new)
   np.testing.assert_array_equal(tree.children_start[:, 0], [1, NO_NODE, 1])
-  assert tree.pool_used[1] == 0 and tree.next_node == 1 + S * A
+  assert tree.pool_used[1] == 0 and tree.next_node[0] == 1 + S * A
 
 
 @pytest.mark.parametrize("lengths", [[2, 0, 3], [0, 0, 0], [4, 4, 4]])

@@ -135,6 +135,7 @@ def decode(
       (context.position + index)[:, None],
       (*context.segments, own),
     )
+    keys_values = _after(hidden, keys_values)
     stopped = jnp.isin(token, jnp.asarray(stop_ids)) & active
     thought_length = carry.thought_length + 1
     still = active & ~stopped
@@ -147,6 +148,16 @@ def decode(
 
   start = _start(network, context, row_mask, max_tokens)
   return jax.lax.while_loop(cond, body, start).out
+
+
+def _after(hidden, keys_values):
+  """Returns `keys_values`, made to depend on `hidden`, 0 where it is no number.
+
+  Else XLA may write them before all layers have read what is there, and copies
+  every cache at every token to be able to: half of the time of 1,000 rows.
+  """
+  finite = jnp.isfinite(hidden[:, 0, 0])[:, None, None, None]
+  return jax.tree.map(lambda x: jnp.where(finite, x, 0), keys_values)
 
 
 def _start(network, context, row_mask, max_tokens) -> _Carry:

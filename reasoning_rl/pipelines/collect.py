@@ -149,7 +149,7 @@ class Labeler:
     self._config = experiment.rollout_config(
       experiment.config.collect.label_rollouts
     )
-    self._complete = jax.jit(self._complete_fn)
+    self._complete = experiment.map_problems(self._complete_fn, 2)
 
   def _complete_fn(
     self, params, rng, tokens, thought_end, mask, row_id, answer
@@ -214,14 +214,10 @@ class Labeler:
   def _label_rows(self, params, rng, problems, joined, thoughts, group):
     """Completes every wanted prefix, a piece of the rows at a time."""
     per_row = thoughts.shape[1] * self._config.num_rollouts
-    rows = len(thoughts)
-    size = min(rows, max(1, self._experiment.config.collect.rows // per_row))
+    most = self._experiment.config.collect.rows // per_row
     parts: list[Bool[np.ndarray, "B T G"]] = []
     tokens = 0
-    for start in range(0, rows, size):
-      # The last piece is filled up, so that one shape is compiled.
-      index = np.arange(start, start + size) % rows
-      keep = min(size, rows - start)
+    for index, keep in self._experiment.pieces(len(thoughts), most):
       said, length, correct = jax.tree.map(
         np.asarray,
         self._complete(
@@ -238,8 +234,8 @@ class Labeler:
         correct = self._verify(
           problems, joined, index, group, said, length, per_row
         )
-      parts.append(correct.reshape(size, thoughts.shape[1], -1)[:keep])
-      tokens += int(length.reshape(size, -1)[:keep].sum())
+      parts.append(correct.reshape(len(index), thoughts.shape[1], -1)[:keep])
+      tokens += int(length.reshape(len(index), -1)[:keep].sum())
     return np.concatenate(parts), tokens
 
   def _verify(self, problems, joined, index, group, said, length, per_row):

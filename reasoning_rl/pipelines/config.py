@@ -21,7 +21,7 @@ from typing import Any
 
 import ml_collections
 
-from reasoning_rl.pipelines import config_file
+from reasoning_rl.pipelines import config_file, devices
 from reasoning_rl.pipelines.errors import ConfigError, UserError
 
 USAGE = (
@@ -68,6 +68,7 @@ def main(
   if "--help" in argv or "-h" in argv:
     print(USAGE.format(script=pathlib.Path(sys.argv[0]).name))
     return 0
+  devices.use_all_cores()
   try:
     run(*load(argv))
   except (UserError, *user_errors) as error:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import jax
@@ -20,6 +20,7 @@ from reasoning_rl.data import batching, tokenizers
 from reasoning_rl.decoding import expand, rollouts, sampling
 from reasoning_rl.models import network as network_lib
 from reasoning_rl.models import transformer
+from reasoning_rl.pipelines import devices
 from reasoning_rl.pipelines.errors import ConfigError
 from reasoning_rl.tasks import base as task_base
 from reasoning_rl.tasks import registry
@@ -62,7 +63,8 @@ class Experiment:
     policy: The network that writes thoughts.
     prm: The network that scores them; the policy itself on a shared trunk.
     orm: The network that scores whole solutions.
-    mesh: The devices.
+    mesh: The devices of the learners.
+    problem_mesh: Those over which sampling and searching spread problems.
     prompt_size: Most prompt tokens, Lp.
     completion_size: Most completion tokens, L.
     thought_size: Most tokens in a thought, C.
@@ -76,6 +78,7 @@ class Experiment:
   prm: network_lib.Network
   orm: network_lib.Network
   mesh: jax.sharding.Mesh
+  problem_mesh: jax.sharding.Mesh
   prompt_size: int
   completion_size: int
   thought_size: int
@@ -111,6 +114,36 @@ class Experiment:
     if not self.config.data.rename or self.config.tokenizer.kind != "character":
       return np.zeros(0, np.int32)
     return np.array(self.tokenizer.encode(self.task.interchangeable), np.int32)
+
+  def map_problems(
+    self,
+    fn: Callable[..., Any],
+    num_shared: int,
+    donate_argnums: tuple[int, ...] = (),
+  ) -> Callable[..., Any]:
+    """Returns `fn` jitted over all devices; see `sharding.map_problems`."""
+    return sharding_lib.map_problems(
+      fn, self.problem_mesh, num_shared, donate_argnums
+    )
+
+  def pieces(
+    self, count: int, most: int
+  ) -> Iterator[tuple[Int[np.ndarray, " B"], int]]:
+    """Yields the indices of pieces of `count` problems, and how many count.
+
+    All pieces have one size, so that one shape is compiled and all devices get
+    as much: what is missing is filled up with problems of the beginning.
+
+    Args:
+      count: Problems.
+      most: Problems in a piece.
+    """
+    shards = sharding_lib.num_shards(self.problem_mesh)
+    size = min(count, max(1, most))
+    if size >= shards:
+      size = min(-(-size // shards), max(1, most // shards)) * shards
+    for start in range(0, count, size):
+      yield np.arange(start, start + size) % count, min(size, count - start)
 
   def rng(self, *path: int) -> jax.Array:
     """Returns the key at a `fold_in` path from the run's seed."""
@@ -232,6 +265,7 @@ def _build(config, directory) -> Experiment:
       f"prm.extra_layers is {config.prm.extra_layers}, and an implicit PRM has"
       " the policy's layers: set it to 0, or prm.kind to 'head'."
     )
+  mesh, problem_mesh = devices.meshes(config.mesh)
   thought_size = task.max_thought_chars
   experiment = Experiment(
     config=config,
@@ -240,7 +274,8 @@ def _build(config, directory) -> Experiment:
     policy=policy,
     prm=policy if shared else make_reward_model("thought"),
     orm=make_reward_model("outcome"),
-    mesh=sharding_lib.make_mesh(**config.mesh),
+    mesh=mesh,
+    problem_mesh=problem_mesh,
     prompt_size=config.data.max_prompt_tokens or task.max_prompt_chars,
     completion_size=(
       config.data.max_completion_tokens or task.max_thoughts * thought_size

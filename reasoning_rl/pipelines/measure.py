@@ -74,7 +74,7 @@ class Scorer:
       experiment: The run.
     """
     self._experiment = experiment
-    self._score = jax.jit(self._score_fn)
+    self._score = experiment.map_problems(self._score_fn, 2)
 
   def _score_fn(self, prm, orm, prompt, prompt_length, rows, length, end):
     experiment = self._experiment
@@ -92,11 +92,8 @@ class Scorer:
     """Returns each thought's and each solution's score, in pieces of `rows`."""
     problems = len(found.outcome_reward) // group
     grouped = lambda x: x.reshape(problems, group, *x.shape[1:])
-    size = min(problems, max(1, rows // group))
     thought, outcome = [], []
-    for start in range(0, problems, size):
-      index = np.arange(start, start + size) % problems
-      keep = min(size, problems - start)
+    for index, keep in self._experiment.pieces(problems, rows // group):
       t, o = self._score(
         prm,
         orm,

@@ -52,7 +52,7 @@ class Sampler:
     self._experiment = experiment
     self.num_rollouts = num_rollouts
     self._config = experiment.rollout_config(num_rollouts, how)
-    self._sample = jax.jit(self._sample_fn)
+    self._sample = experiment.map_problems(self._sample_fn, 2)
 
   def _sample_fn(self, params, rng, prompt, prompt_length, problem_id, answer):
     experiment, group = self._experiment, self.num_rollouts
@@ -121,15 +121,12 @@ class Sampler:
     Returns:
       Host records; what a problem gets does not depend on the pieces.
     """
-    size = min(len(problems), max(1, rows // self.num_rollouts))
     parts = []
-    for start in range(0, len(problems), size):
-      # The last piece is filled up, so that one shape is compiled.
-      index = np.arange(start, start + size) % len(problems)
+    most = rows // self.num_rollouts
+    for index, keep in self._experiment.pieces(len(problems), most):
       piece = take_problems(problems, index)
       found = self._to_trajectory(piece, self.sample(params, rng, piece))
-      keep = min(size, len(problems) - start) * self.num_rollouts
-      parts.append(batching.take(found, np.arange(keep)))
+      parts.append(batching.take(found, np.arange(keep * self.num_rollouts)))
     return batching.concatenate(parts)
 
   def _to_trajectory(self, problems, samples) -> types.Trajectory:

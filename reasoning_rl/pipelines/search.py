@@ -130,7 +130,7 @@ class Searcher:
       experiment: The run.
       search: The method and its size.
     """
-    self._experiment, self.plan = experiment, search
+    self.experiment, self.plan = experiment, search
     config = experiment.config.search
     self._expand_fn = expand.make_expand_fn(
       experiment.policy,
@@ -155,12 +155,12 @@ class Searcher:
       aggregation=config.aggregation,
       refill=rule == "best",
     )
-    self._plant = jax.jit(self._plant_fn)
-    self._run = jax.jit(self._run_fn, donate_argnums=2)
+    self._plant = experiment.map_problems(self._plant_fn, 1)
+    self._run = experiment.map_problems(self._run_fn, 2, donate_argnums=(2,))
 
   def pool_bytes(self) -> int:
     """Returns the bytes of keys and values that one problem may need."""
-    experiment, is_tree = self._experiment, self.plan.method == "mcts"
+    experiment, is_tree = self.experiment, self.plan.method == "mcts"
     rules = self._mcts if is_tree else self._frontier
     slots = (rules.capacity(self.plan.passes) - 1) * experiment.thought_size
     networks = [experiment.policy]
@@ -171,7 +171,7 @@ class Searcher:
 
   def max_problems(self) -> int:
     """Returns how many problems `search.pool_mebibytes` holds, or refuses."""
-    config, each = self._experiment.config.search, self.pool_bytes()
+    config, each = self.experiment.config.search, self.pool_bytes()
     fit = config.pool_mebibytes * 2**20 // each
     if fit < 1:
       raise ConfigError(
@@ -182,7 +182,7 @@ class Searcher:
     return fit
 
   def _plant_fn(self, params, prompt, prompt_length, problem_id):
-    experiment, is_tree = self._experiment, self.plan.method == "mcts"
+    experiment, is_tree = self.experiment, self.plan.method == "mcts"
     rules = self._mcts if is_tree else self._frontier
     capacity = rules.capacity(self.plan.passes)
     root = expand.make_root(
@@ -279,10 +279,9 @@ def search_pieces(
   """
   per_problem = searcher.plan.width * searcher.plan.candidates
   limit = searcher.max_problems()
-  size = min(len(problems), max(1, rows // per_problem), limit)
+  most = min(rows // per_problem, limit)
   pieces = []
-  for start in range(0, len(problems), size):
-    index = np.arange(start, start + size) % len(problems)
+  for index, _ in searcher.experiment.pieces(len(problems), most):
     piece = sampler_lib.take_problems(problems, index)
     pieces.append(searcher.search(params, rng, piece, token_budgets))
   return [list(at_budget) for at_budget in zip(*pieces, strict=True)]

@@ -98,7 +98,7 @@ class _Learner:
     self._needs_scores = credit.kind in ("pure", "process")
     self._needs_reference = config.loss.kl_coefficient > 0
     self._sampler = sampler_lib.Sampler(stage.experiment, config.rollouts)
-    self._assemble = jax.jit(self._assemble_fn)
+    self._assemble = stage.experiment.map_problems(self._assemble_fn, 2)
     self._tokens = 0
 
   def batch_at(self, step: int, params: Any):
@@ -119,10 +119,10 @@ class _Learner:
       problems.prompt_length,
     )
     self._tokens += int(np.sum(np.asarray(samples.decoded.length)))
-    return batch, {k: float(v) for k, v in metrics.items()}
+    return batch, {k: float(np.mean(v)) for k, v in metrics.items()}
 
   def _assemble_fn(self, reference, prm, samples, prompt, prompt_length):
-    """Scores and credits one batch of samples."""
+    """Scores and credits one batch of samples; metrics are by problem."""
     experiment = self._stage.experiment
     group = self._stage.config.rl.rollouts
     grouped = lambda x: x.reshape(-1, group, *x.shape[1:])
@@ -163,14 +163,14 @@ class _Learner:
       ),
     )
     metrics = {
-      "reward": reward.mean(),
-      "mixed_groups": groups.mixed_group_share(reward),
-      "length": decoded.length.mean(),
-      "thoughts": count.mean(),
-      "finished": decoded.stopped_mask.mean(),
+      "reward": reward.mean(axis=1),
+      "mixed_groups": groups.mixed_group_mask(reward),
+      "length": decoded.length.mean(axis=1),
+      "thoughts": count.mean(axis=1),
+      "finished": decoded.stopped_mask.mean(axis=1),
     }
     if self._needs_scores:
-      metrics["thought_reward"] = masking.masked_mean(scores, mask)
+      metrics["thought_reward"] = masking.masked_mean(scores, mask, (1, 2))
     return batch, metrics
 
   def summary(self) -> dict[str, Any]:

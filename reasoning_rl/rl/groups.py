@@ -14,8 +14,3 @@ from jaxtyping import Array, Bool, Float
 def mixed_group_mask(rewards: Float[Array, "B G"]) -> Bool[Array, " B"]:
   """Returns True for problems whose rollouts did not all earn the same."""
   return jnp.max(rewards, axis=-1) > jnp.min(rewards, axis=-1)
-
-
-def mixed_group_share(rewards: Float[Array, "B G"]) -> Float[Array, ""]:
-  """Returns the share of problems that have a mixed group, in [0, 1]."""
-  return jnp.mean(mixed_group_mask(rewards).astype(jnp.float32))

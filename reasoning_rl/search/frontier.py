@@ -117,12 +117,12 @@ def run(
   def cond(carry):
     index, state = carry
     added = config.width * config.num_candidates
-    room = state.tree.next_node + added <= state.tree.capacity
+    room = state.tree.next_node[0] + added <= state.tree.capacity
     return (index < num_passes) & room & jnp.any(targets(state) >= 0)
 
   def body(carry):
     index, state = carry
-    leaf, first = targets(state), state.tree.next_node
+    leaf, first = targets(state), state.tree.next_node[0]
     children = expand_fn(params, rng, state.tree, leaf)
     tree = tree_lib.add_children(state.tree, leaf, children)
     nodes = _next_frontier(tree, state.nodes, leaf, first, config)

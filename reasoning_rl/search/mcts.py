@@ -76,7 +76,7 @@ def run(
 
   def cond(carry):
     index, tree = carry
-    room = tree.next_node + added <= tree.capacity
+    room = tree.next_node[0] + added <= tree.capacity
     return (
       (index < num_passes) & room & jnp.any(_active(tree, token_budget, need))
     )

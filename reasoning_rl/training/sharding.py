@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -159,7 +159,7 @@ def shard_batch(batch: PyTree, mesh: AnyMesh, axis: int = 0) -> PyTree:
     axis: The axis of the rows: 0, or 1 where batches are stacked.
   """
   sharding = batch_sharding(mesh, axis)
-  shards = mesh.shape["data"] * mesh.shape["fsdp"] // jax.process_count()
+  shards = num_shards(mesh) // jax.process_count()
 
   def place(path, leaf) -> jax.Array:
     if isinstance(leaf, jax.Array) and leaf.sharding == sharding:
@@ -174,6 +174,64 @@ def shard_batch(batch: PyTree, mesh: AnyMesh, axis: int = 0) -> PyTree:
     return jax.make_array_from_process_local_data(sharding, leaf)
 
   return jax.tree.map_with_path(place, batch)
+
+
+def map_problems(
+  fn: Callable[..., PyTree],
+  mesh: Mesh,
+  num_shared: int,
+  donate_argnums: tuple[int, ...] = (),
+) -> Callable[..., PyTree]:
+  """Returns `fn` jitted, its problems split over the devices.
+
+  Every device works on its own problems and waits for no other: a loop inside
+  `fn` ends on each device when its own rows do.
+
+  Args:
+    fn: `fn(*shared, *by_problem)`, whose result is a tree of arrays. All
+      arrays of `by_problem` and of the result begin with an axis that is a
+      whole number of rows per problem, and no problem's rows depend on
+      another's.
+    mesh: The devices; problems are split over data and fsdp.
+    num_shared: Leading arguments that all problems share, like parameters.
+    donate_argnums: As in `jax.jit`.
+  """
+  axes = ("data", "fsdp")
+  shards = num_shards(mesh)
+  if shards == 1:
+    return jax.jit(fn, donate_argnums=donate_argnums)
+  by_problem = PartitionSpec(axes)
+
+  def split(*args):
+    specs = (PartitionSpec(),) * num_shared
+    specs += (by_problem,) * (len(args) - num_shared)
+    return jax.shard_map(
+      fn,
+      mesh=mesh,
+      in_specs=specs,
+      out_specs=by_problem,
+      axis_names=set(axes),
+      check_vma=False,
+    )(*args)
+
+  jitted = jax.jit(split, donate_argnums=donate_argnums)
+  # Problems that the devices cannot share equally: all of them do everything.
+  whole = jax.jit(fn, donate_argnums=donate_argnums)
+
+  def call(*args):
+    rows = [len(leaf) for leaf in jax.tree.leaves(args[num_shared:])]
+    equal = all(size % shards == 0 for size in rows)
+    place = batch_sharding(mesh) if equal else replicated(mesh)
+    placed = jax.device_put(args[:num_shared], replicated(mesh))
+    placed += jax.device_put(args[num_shared:], place)
+    return (jitted if equal else whole)(*placed)
+
+  return call
+
+
+def num_shards(mesh: AnyMesh) -> int:
+  """Returns into how many parts rows and problems are split."""
+  return mesh.shape["data"] * mesh.shape["fsdp"]
 
 
 def _matching_spec(name: str, rules: Rules) -> PartitionSpec:

@@ -181,3 +181,17 @@ def test_a_rows_key_is_a_function_of_its_problem_and_indices_alone():
   np.testing.assert_array_equal(
     data([8, 1, 5], 4, 5).reshape(3, 4, 5, -1)[[2, 0], :2, :3], keys
   )
+
+
+def test_the_loop_copies_no_cache(tiny, prompts):
+  """A token is written in place: copying would cost O(length) at each one."""
+  mask = np.ones(len(prompts[1]) * GROUP, bool)
+  arguments = tiny.params, prompts, IDS, mask, SAMPLED, (END,), 4
+  text = _decode.lower(tiny.network, *arguments).compile().as_text()
+  config = tiny.network.config
+  rows = len(mask), config.num_kv_heads, SIZE, config.head_size
+  cache = f"f32[{','.join(map(str, rows))}]"
+  loop = max(text.split("\n\n"), key=lambda part: part.count(" fusion("))
+  assert cache in loop
+  copies = [x for x in loop.splitlines() if cache in x and " copy(" in x]
+  assert not copies

@@ -1,40 +1,15 @@
 """One device equals eight: data, fsdp and tensor parallel at once."""
 
-import json
-import os
-import pathlib
-import subprocess
-import sys
-
 import pytest
 
-_MAIN = pathlib.Path(__file__).with_name("eight_devices_main.py")
-_ROOT = _MAIN.parents[2]
 _TOLERANCE = 1e-5  # float32, sums in another order.
 
 
 @pytest.fixture(scope="module")
-def report(tmp_path_factory):
+def report(tmp_path_factory, on_eight_devices):
   """What the process with eight devices has to say."""
-  # The number of devices is fixed when JAX starts: hence a process of its own.
-  flags = "--xla_force_host_platform_device_count=8"
-  # Compiling is most of the work, and the programs run once.
-  flags += " --xla_backend_optimization_level=0"
-  environment = os.environ | {
-    "JAX_PLATFORMS": "cpu",
-    "XLA_FLAGS": flags,
-    "PYTHONPATH": str(_ROOT),
-  }
   directory = tmp_path_factory.mktemp("checkpoint")
-  done = subprocess.run(
-    [sys.executable, "-W", "error", str(_MAIN), str(directory)],
-    env=environment,
-    capture_output=True,
-    text=True,
-    timeout=600,
-  )
-  assert done.returncode == 0, done.stderr[-4000:]
-  return json.loads(done.stdout.splitlines()[-1])
+  return on_eight_devices("eight_devices_main.py", str(directory))
 
 
 def test_the_state_is_split_over_the_eight_devices(report):

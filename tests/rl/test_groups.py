@@ -12,7 +12,6 @@ def test_only_groups_that_are_neither_all_right_nor_all_wrong_are_mixed():
   np.testing.assert_array_equal(
     groups.mixed_group_mask(REWARDS), [True, False, False, False]
   )
-  np.testing.assert_allclose(groups.mixed_group_share(REWARDS), 0.25)
 
 
 def test_mixed_groups_are_those_with_an_outcome_advantage():

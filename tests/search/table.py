@@ -144,7 +144,7 @@ def make_expand_fn(num_candidates: int, branching: int):
     rows = jnp.arange(batch)[:, None, None]
     read = lambda field: jnp.asarray(field)[rows, child]
     rngs = jax.vmap(jax.random.fold_in, (None, 0))(
-      jax.random.fold_in(rng, tree.next_node), tree.problem_id
+      jax.random.fold_in(rng, tree.next_node[0]), tree.problem_id
     )
     noise = jax.vmap(lambda x: jax.random.uniform(x, child.shape[1:]))(rngs)
     noise = jnp.asarray(params.noise)[:, None, None] * noise

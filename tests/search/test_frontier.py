@@ -181,13 +181,13 @@ def test_thoughts_that_lead_nowhere_empty_the_frontier_and_end_the_search():
   for config in (BEAM, SAMPLES):
     state = _search(table, config)
     assert np.all(state.nodes == NO_NODE)
-    assert state.tree.next_node == config.capacity(1)
+    assert state.tree.next_node[0] == config.capacity(1)
 
 
 def test_the_search_ends_when_every_solution_is_complete():
   table = table_lib.make_table(5, ROWS, BRANCHING, DEPTH, 1.0, 0.0)
   state = _search(table, BEAM)
-  assert state.tree.next_node == BEAM.capacity(1)
+  assert state.tree.next_node[0] == BEAM.capacity(1)
   terminal = np.take_along_axis(state.tree.terminal_mask, state.nodes, 1)
   assert np.all(terminal[state.nodes != NO_NODE])
 

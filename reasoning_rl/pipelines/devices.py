@@ -1,0 +1,53 @@
+"""Which devices a run uses, and for what."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+
+import jax
+import ml_collections
+
+from reasoning_rl.training import sharding as sharding_lib
+
+_MAX_CPU_DEVICES = 8
+_DEFAULT_MESH = {"data": -1, "fsdp": 1, "tensor": 1}
+
+
+def use_all_cores() -> None:
+  """Makes a CPU device of every core, unless JAX has made its devices already.
+
+  Operations of small models are too short to be worth two threads, so sampling
+  and searching twice as many problems at a time is what uses two cores.
+  Accelerators are not affected, nor is who has chosen a number of devices.
+  """
+  chosen = "xla_force_host_platform_device_count" in os.environ.get(
+    "XLA_FLAGS", ""
+  )
+  if not chosen and jax.config.jax_num_cpu_devices < 0:
+    # Without affinities, as on macOS, all cores are there.
+    affinity = getattr(os, "sched_getaffinity", None)
+    cores = len(affinity(0)) if affinity else os.cpu_count() or 1
+    with contextlib.suppress(RuntimeError):
+      jax.config.update("jax_num_cpu_devices", min(cores, _MAX_CPU_DEVICES))
+
+
+def meshes(
+  config: ml_collections.ConfigDict,
+) -> tuple[jax.sharding.Mesh, jax.sharding.Mesh]:
+  """Returns the mesh of the learners, and that of sampling and searching.
+
+  They are one, but that on a CPU learners use one device unless the config
+  asks for more: a train step's operations are long enough for its threads, and
+  XLA's collectives can wait for each other for ever where there are no more
+  threads than devices.
+
+  Args:
+    config: The section `mesh`.
+  """
+  sizes = config.to_dict()
+  if jax.default_backend() != "cpu" or sizes != _DEFAULT_MESH:
+    mesh = sharding_lib.make_mesh(**sizes)
+    return mesh, mesh
+  learners = sharding_lib.make_mesh(devices=jax.devices()[:1])
+  return learners, sharding_lib.make_mesh()

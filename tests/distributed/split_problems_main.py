@@ -1,0 +1,100 @@
+"""Searches on a 2 x 2 x 2 mesh and on one device, and prints what differs.
+
+Run by test_split_problems.py in a process of its own, with eight host devices.
+Prints one JSON object.
+"""
+
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from reasoning_rl import tree as tree_lib
+from reasoning_rl.decoding import expand
+from reasoning_rl.models import network as network_lib
+from reasoning_rl.models import transformer
+from reasoning_rl.search import mcts
+from reasoning_rl.training import sharding as sharding_lib
+
+_PASSES, _CANDIDATES, _SIZE = 4, 2, 3
+_RULES = mcts.MCTSConfig(_CANDIDATES, skip_exhausted=True)
+
+
+def _network(*heads):
+  config = transformer.NetworkConfig(
+    vocab_size=6, model_size=8, num_layers=1, num_heads=2, num_kv_heads=2,
+    head_size=4, mlp_size=8, max_positions=32, heads=heads,
+  )  # fmt: skip
+  return network_lib.Network(config)
+
+
+def _search_fn(policy, prm):
+  """Returns a search in two functions, as the pipelines have it."""
+  limits = expand.ExpandConfig(
+    num_candidates=_CANDIDATES,
+    max_thoughts=3,
+    max_thought_tokens=_SIZE,
+    thought_end_id=1,
+    end_id=2,
+  )
+  expand_fn = expand.make_expand_fn(policy, prm, limits)
+  capacity = _RULES.capacity(2 * _PASSES)
+
+  def plant(params, prompt, length, ids):
+    root = expand.make_root(policy, prm, params, prompt, length, ids)
+    return tree_lib.plant(root, capacity, _SIZE, capacity * _SIZE)
+
+  def run(params, rng, tree):
+    return mcts.run(params, rng, tree, expand_fn, _RULES, _PASSES)
+
+  return plant, run
+
+
+def _search(mesh, params, functions, count):
+  """Returns the trees of `count` problems, grown in two calls."""
+  plant, run = functions
+  plant = sharding_lib.map_problems(plant, mesh, 1)
+  run = sharding_lib.map_problems(run, mesh, 2, donate_argnums=(2,))
+  ids = np.arange(count, dtype=np.int32)
+  prompt = np.random.default_rng(0).integers(3, 6, (count, 4))
+  length = np.full(count, 4)
+  tree = plant(params, prompt.astype(np.int32), length, ids)
+  for _ in range(2):
+    tree = run(params, jax.random.key(1), tree)
+  return tree
+
+
+def main():
+  """Compares eight devices with one."""
+  policy, prm = _network("language"), _network("language", "implicit")
+  params = expand.SearchParams(
+    policy.init(jax.random.key(0)), prm.init(jax.random.key(1))
+  )
+  functions = _search_fn(policy, prm)
+  one = sharding_lib.make_mesh(devices=jax.devices()[:1])
+  eight = sharding_lib.make_mesh(data=2, fsdp=2, tensor=2)
+  rules = sharding_lib.DEFAULT_RULES
+  split = jax.device_put(
+    params, sharding_lib.param_shardings(params, rules, eight)
+  )
+  report = {}
+  for name, count in (("equal", 8), ("unequal", 3)):
+    alone = _search(one, params, functions, count)
+    spread = _search(eight, split, functions, count)
+    same = lambda x, y: bool(np.array_equal(np.asarray(x), np.asarray(y)))
+    report[name] = {
+      "shard": spread.parents.addressable_shards[0].data.shape[0],
+      "nodes": int(jnp.sum(alone.valid_mask)),
+      "visits": same(alone.node_visits, spread.node_visits),
+      "tokens": same(alone.tokens, spread.tokens),
+      "rewards": float(
+        np.max(np.abs(np.asarray(alone.thought_rewards)
+                      - np.asarray(spread.thought_rewards)))
+      ),
+    }  # fmt: skip
+  print(json.dumps(report))
+
+
+if __name__ == "__main__":
+  main()
