@@ -117,12 +117,12 @@ def _add_learning(config):
   config.sft = ml_collections.ConfigDict()
   config.sft.demonstrations = 360  # Seed solutions; the oracle's only use.
   config.sft.batch_size = 64  # Demonstrations per step.
-  config.sft.decay_steps = 800  # The learning rate has decayed by then.
+  config.sft.decay_steps = 1200  # The learning rate has decayed by then.
   config.sft.max_steps = 1800  # Upper limit of the warm-up.
   config.sft.validate_every = 100  # Steps between validations.
   config.sft.validation_problems = 512  # One sample each.
   config.sft.plateau_gain = 0.01  # Stop if the last fifth gained less.
-  config.sft.min_steps = 900  # Never stop before.
+  config.sft.min_steps = 1200  # Never stop before.
   config.sft.optimizer = _optimizer(5e-3, 100, "cosine", weight_decay=1.0)
 
   _add_reward_models(config)
@@ -133,8 +133,8 @@ def _add_reward_models(config):
   config.collect = ml_collections.ConfigDict()
   config.collect.problems = 3072  # Training problems searched per iteration.
   config.collect.rollouts = 4  # Solutions per problem, G.
-  config.collect.labelled = 1536  # Problems with one labelled solution.
-  config.collect.label_rollouts = 2  # Completions per thought, N.
+  config.collect.labelled = 3072  # Problems with one labelled solution.
+  config.collect.label_rollouts = 4  # Completions per thought, N.
   config.collect.rows = 256  # Rows decoded at once; thousands on accelerators.
 
   config.prm = ml_collections.ConfigDict()
