@@ -197,6 +197,7 @@ def _add_measuring(config):
   config.search = ml_collections.ConfigDict(
     dict(
       candidates=4,  # Thoughts per expanded node, A.
+      draw="distinct",  # Or "merged": independent, equal ones made one.
       leaves_per_pass=1,  # Leaves per tree per MCTS pass, S.
       aggregation="last",  # Beam score of a partial solution.
       pb_c_init=1.25,  # PUCT exploration.

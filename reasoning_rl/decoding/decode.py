@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Key
 
 from reasoning_rl import masking
-from reasoning_rl.decoding import sampling
+from reasoning_rl.decoding import distinct, sampling
 from reasoning_rl.models import attention as attention_lib
 from reasoning_rl.models import network as network_lib
 
@@ -41,6 +41,8 @@ class Decoded:
   Attributes:
     tokens: Token ids, 0 after a row's end.
     length: Real tokens, the stop token included.
+    spent: Tokens decoded in the row's place; more than `length` where a
+      sequence was given up for a better one.
     stopped_mask: True where a stop token ended the row, False where a limit
       did.
     policy_logprobs: Of each token under the policy.
@@ -51,6 +53,7 @@ class Decoded:
 
   tokens: Int[Array, "R C"]
   length: Int[Array, " R"]
+  spent: Int[Array, " R"]
   stopped_mask: Bool[Array, " R"]
   policy_logprobs: Float[Array, "R C"]
   behavior_logprobs: Float[Array, "R C"]
@@ -63,6 +66,7 @@ class _Carry(NamedTuple):
   active: Array
   thought_length: Array
   out: Decoded
+  lanes: distinct.Lanes | None
 
 
 def prefill(
@@ -98,6 +102,7 @@ def decode(
   stop_ids: tuple[int, ...],
   thought_end_id: int | None = None,
   max_thought_tokens: int | None = None,
+  groups: distinct.Groups | None = None,
 ) -> Decoded:
   """Samples each row until a stop token or a limit.
 
@@ -113,6 +118,8 @@ def decode(
     stop_ids: Tokens that end a row and belong to it.
     thought_end_id: Token that ends a thought, for `max_thought_tokens`.
     max_thought_tokens: Most tokens in a thought; a longer one ends its row.
+    groups: Rows whose sequences are to differ; they must continue the same
+      context. None samples every row by itself.
 
   Returns:
     The tokens and what belongs to them. The loop ends with its last row.
@@ -122,10 +129,12 @@ def decode(
     return (carry.index < max_tokens) & jnp.any(carry.active)
 
   def body(carry):
+    keys = jax.vmap(jax.random.fold_in, (0, None))(rngs, carry.index)
+    logits = network.logits(params, carry.out.hidden)
+    carry, (token, behavior, policy) = _choose(
+      keys, logits, carry, groups, config
+    )
     index, active, out = carry.index, carry.active, carry.out
-    logits = network.logits(params, out.hidden)
-    keys = jax.vmap(jax.random.fold_in, (0, None))(rngs, index)
-    token, behavior, policy = sampling.sample(keys, logits, config)
     own_mask = (jnp.arange(max_tokens) < index)[None, None, None]
     own_mask = jnp.broadcast_to(own_mask, (len(token), 1, 1, max_tokens))
     own = attention_lib.Segment(out.keys_values, own_mask)
@@ -144,10 +153,40 @@ def decode(
       still &= thought_length < max_thought_tokens
     said = (token, stopped, policy, behavior, hidden, keys_values)
     out = _append(out, index, active, *said)
-    return _Carry(index + 1, still, thought_length, out)
+    return _Carry(index + 1, still, thought_length, out, carry.lanes)
 
-  start = _start(network, context, row_mask, max_tokens)
-  return jax.lax.while_loop(cond, body, start).out
+  start = _start(network, context, row_mask, max_tokens, groups)
+  end = jax.lax.while_loop(cond, body, start)
+  return end.out if groups is None else _held(end)
+
+
+def _choose(keys, logits, carry, groups, config):
+  """Returns the carry with each row's sequence in place, and its next token."""
+  if groups is None:
+    return carry, sampling.sample(keys, logits, config)
+  drawn = distinct.draw(keys, logits, carry.lanes, carry.active, groups, config)
+  # What a place has spent stays with the place.
+  moved = jax.tree.map(lambda x: x[drawn.source], carry.out)
+  carry = carry._replace(
+    active=drawn.active,
+    thought_length=carry.thought_length[drawn.source],
+    out=moved.replace(spent=carry.out.spent),
+    lanes=drawn.lanes,
+  )
+  return carry, (drawn.token, drawn.behavior_logprobs, drawn.policy_logprobs)
+
+
+def _held(end) -> Decoded:
+  """Returns what the rows said, and nothing where a group had none for it."""
+  held, out = end.lanes.held_mask, end.out
+  real = lambda x: jnp.where(held.reshape(-1, *[1] * (x.ndim - 1)), x, 0)
+  return out.replace(
+    tokens=real(out.tokens),
+    length=real(out.length),
+    stopped_mask=out.stopped_mask & held,
+    policy_logprobs=real(out.policy_logprobs),
+    behavior_logprobs=real(out.behavior_logprobs),
+  )
 
 
 def _after(hidden, keys_values):
@@ -160,13 +199,14 @@ def _after(hidden, keys_values):
   return jax.tree.map(lambda x: jnp.where(finite, x, 0), keys_values)
 
 
-def _start(network, context, row_mask, max_tokens) -> _Carry:
+def _start(network, context, row_mask, max_tokens, groups) -> _Carry:
   """Returns the loop's state before the first token."""
   return _Carry(
     index=jnp.asarray(0, jnp.int32),
     active=row_mask,
     thought_length=jnp.zeros(row_mask.shape, jnp.int32),
     out=_nothing_said(network, context, max_tokens),
+    lanes=None if groups is None else distinct.start(groups, row_mask),
   )
 
 
@@ -181,6 +221,7 @@ def _nothing_said(network, context, max_tokens) -> Decoded:
   return Decoded(
     tokens=jnp.zeros((rows, max_tokens), jnp.int32),
     length=jnp.zeros(rows, jnp.int32),
+    spent=jnp.zeros(rows, jnp.int32),
     stopped_mask=jnp.zeros(rows, bool),
     policy_logprobs=logprobs,
     behavior_logprobs=logprobs,
@@ -202,6 +243,7 @@ def _append(
   return Decoded(
     tokens=put(out.tokens, token),
     length=out.length + active,
+    spent=out.spent + active,
     stopped_mask=out.stopped_mask | stopped,
     policy_logprobs=put(out.policy_logprobs, policy),
     behavior_logprobs=put(out.behavior_logprobs, behavior),

@@ -21,11 +21,13 @@ from jaxtyping import Array, Bool, Float, Int, Key
 from reasoning_rl import masking
 from reasoning_rl import tree as tree_lib
 from reasoning_rl.decoding import decode as decode_lib
-from reasoning_rl.decoding import sampling, scoring
+from reasoning_rl.decoding import distinct, sampling, scoring
 from reasoning_rl.models import attention as attention_lib
 from reasoning_rl.models import network as network_lib
 
 ExpandFn = Callable[..., tree_lib.Children]
+
+DRAWS = ("distinct", "merged", "independent")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,8 +41,10 @@ class ExpandConfig:
     thought_end_id: Token that ends a thought.
     end_id: Token that ends a solution.
     sampling: How tokens are chosen.
-    merge_repeated: Whether equal thoughts of one parent become one child whose
-      prior is their share; False keeps the samples independent.
+    draw: How a leaf's thoughts come about. "distinct": they all differ, drawn
+      without replacement; a thought's prior is its probability. "merged":
+      independent samples, of which equal ones become one child whose prior is
+      their share. "independent": the samples as they are.
   """
 
   num_candidates: int
@@ -49,7 +53,12 @@ class ExpandConfig:
   thought_end_id: int
   end_id: int
   sampling: sampling.SamplingConfig = sampling.SamplingConfig()
-  merge_repeated: bool = True
+  draw: str = "distinct"
+
+  def __post_init__(self):
+    """Refuses an unknown way to draw."""
+    if self.draw not in DRAWS:
+      raise ValueError(f"draw is {self.draw!r}; use one of {DRAWS}.")
 
 
 class SearchParams(NamedTuple):
@@ -188,7 +197,10 @@ def _of_rows(fields, leaf, config):
 
 def _decode_thoughts(policy, params, rng, tree, leaf, context, config):
   """Samples `A` thoughts of every leaf, all rows together."""
-  candidates = config.num_candidates
+  candidates, groups = config.num_candidates, None
+  if config.draw == "distinct":
+    # A search that begins has its root in every place: all rows are one group.
+    groups = distinct.Groups(jnp.all(leaf == leaf[:, :1], axis=1), candidates)
   hidden = _of_rows(tree.hidden, leaf, config)
   return decode_lib.decode(
     policy,
@@ -199,6 +211,7 @@ def _decode_thoughts(policy, params, rng, tree, leaf, context, config):
     config.sampling,
     max_tokens=config.max_thought_tokens,
     stop_ids=(config.thought_end_id, config.end_id),
+    groups=groups,
   )
 
 
@@ -296,8 +309,10 @@ def _children(tree, leaf, decoded, scored, config):
   may_follow &= depth < config.max_thoughts
   scores = jnp.where(made, shaped(scored.score), 0.0)
   valid, prior_logits = made, jnp.zeros(shape, jnp.float32)
-  if config.merge_repeated:
+  if config.draw != "independent":
     valid, prior_logits = _merge(leaf, shaped(decoded.tokens), lengths)
+  if config.draw == "distinct":
+    prior_logits = shaped(decoded.behavior_logprobs).sum(axis=-1)
   # A thought that the PRM cannot score is dropped. It also makes what goes
   # into the pools depend on the scores: else XLA may write a pool before
   # the PRM has read it, and copies the whole pool to be able to.
@@ -320,7 +335,7 @@ def _children(tree, leaf, decoded, scored, config):
     keys_values=jax.tree.map(
       shaped, (decoded.keys_values, *scored.keys_values)
     ),
-    policy_tokens=per_problem(decoded.length),
+    policy_tokens=per_problem(decoded.spent),
     prm_tokens=per_problem(scored.length),
     prm_carry=jax.tree.map(shaped, scored.carry),
   )

@@ -207,7 +207,7 @@ class Experiment:
     )
 
   def expand_config(
-    self, num_candidates: int, merge_repeated: bool = True
+    self, num_candidates: int, draw: str
   ) -> expand.ExpandConfig:
     """Returns the limits and rules of expansions."""
     return expand.ExpandConfig(
@@ -217,7 +217,7 @@ class Experiment:
       thought_end_id=self.tokenizer.thought_end_id,
       end_id=self.tokenizer.end_id,
       sampling=self.sampling,
-      merge_repeated=merge_repeated,
+      draw=draw,
     )
 
 

@@ -226,20 +226,17 @@ def judge(
 ) -> float:
   """Returns 1 if a search's complete solutions solve the problem, else 0.
 
-  They vote, each with its score times its probability under the policy: a
-  search finds a solution once, and samples would hold it that often. Where
-  reaching the goal is visible, any right one counts.
+  The best-scored one answers, as in best-of-N. Where reaching the goal is
+  visible, any right one counts.
   """
   texts = [experiment.completion_text(list(s.tokens)) for s in found]
   right = [experiment.task.verify(problem, text) for text in texts]
   if solved or not found:
     return float(any(right))
   answers = [experiment.task.extract_answer(text) for text in texts]
-  logprob = np.array([sum(s.policy_logprobs) for s in found])
-  weights = np.exp(logprob - logprob.max()) * np.asarray(scores)
-  voted = accuracy.weighted_vote(answers, weights.tolist())
+  chosen = accuracy.best_of_n(answers, scores)
   return float(
-    any(r for a, r in zip(answers, right, strict=True) if a == voted)
+    any(r for a, r in zip(answers, right, strict=True) if a == chosen)
   )
 
 

@@ -136,7 +136,8 @@ class Searcher:
       experiment.policy,
       experiment.search_prm,
       experiment.expand_config(
-        search.candidates, merge_repeated=search.method != "independent"
+        search.candidates,
+        "independent" if search.method == "independent" else config.draw,
       ),
     )
     self._mcts = mcts.MCTSConfig(

@@ -32,13 +32,13 @@ class Case(NamedTuple):
   policy: Any
   scorer: Any
   tree: tree_lib.Tree
-  merged: bool
+  draw: str
 
 
-def expand_config(num_candidates, merge_repeated=True, settings=None):
+def expand_config(num_candidates, draw="merged", settings=None):
   settings = settings or sampling.SamplingConfig()
   return expand.ExpandConfig(
-    num_candidates, T, C, THOUGHT_END, END, settings, merge_repeated
+    num_candidates, T, C, THOUGHT_END, END, settings, draw
   )
 
 
@@ -88,16 +88,17 @@ def before(tree, prompts, problem, node):
   scope="module",
   params=[
     ("frontier", "learned", "separate", "merged"),
-    ("frontier", "rope", "shared", "unmerged"),
+    ("frontier", "rope", "shared", "independent"),
+    ("frontier", "rope", "separate", "distinct"),
     ("mcts", "rope", "separate", "merged"),
-    ("mcts", "learned", "shared", "merged"),
-    ("frontier", "learned", "implicit", "merged"),
+    ("mcts", "learned", "shared", "distinct"),
+    ("frontier", "learned", "implicit", "distinct"),
     ("mcts", "rope", "implicit", "merged"),
   ],
   ids="-".join,
 )
 def case(request, make_tiny, prompts):
-  name, kind, prm_kind, merge = request.param
+  name, kind, prm_kind, draw = request.param
   rule = MCTS if name == "mcts" else FRONTIER
   policy = make_tiny(kind, ("language", "thought", "outcome"), 0)
   prm = None
@@ -105,9 +106,9 @@ def case(request, make_tiny, prompts):
     prm = make_tiny(kind, ("thought",), 1)
   elif prm_kind == "implicit":
     prm = make_tiny(kind, ("language", "implicit"), 1)
-  config = expand_config(rule.num_candidates, merge == "merged")
+  config = expand_config(rule.num_candidates, draw)
   tree = search(policy, prm, rule, config, prompts)
-  return Case(policy, prm or policy, tree, config.merge_repeated)
+  return Case(policy, prm or policy, tree, draw)
 
 
 def scores_of(scorer, prompts, nodes, whole):
@@ -171,16 +172,20 @@ def test_dead_thoughts_are_never_expanded(case):
     assert case.tree.open_mask[at]
 
 
-def test_siblings_are_equal_only_where_they_are_not_merged(case):
+def test_siblings_are_equal_only_where_samples_are_independent(case):
   tree, equal, seen = case.tree, 0, set()
   for problem, node in nodes_of(tree):
     parent = tree.parents[problem, node]
     thought = (problem, parent, *tokens_of(tree, problem, node))
     equal += thought in seen
     seen.add(thought)
-  assert bool(equal) != case.merged
+  assert bool(equal) == (case.draw == "independent")
   priors = np.array([tree.prior_logits[at] for at in nodes_of(tree)])
-  assert priors.any() == case.merged
+  if case.draw == "distinct":
+    likely = [tree.behavior_logprobs[at].sum() for at in nodes_of(tree)]
+    np.testing.assert_allclose(priors, likely, rtol=1e-5, atol=1e-6)
+  else:
+    assert priors.any() == (case.draw == "merged")
 
 
 @pytest.fixture(scope="module")

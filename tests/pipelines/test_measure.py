@@ -2,7 +2,6 @@
 
 import pathlib
 
-import numpy as np
 import pytest
 
 from reasoning_rl.pipelines import config_file, measure
@@ -32,13 +31,12 @@ def _solution(experiment, thoughts, logprob, score):
   )
 
 
-def test_solutions_vote_by_score_and_by_how_often_samples_would_hold_them(
-  experiment,
-):
+def test_the_best_scored_solution_answers(experiment):
   problem = experiment.task.problem("validation", 0)
   right = experiment.task.demonstration(problem)
   wrong_answer = str((int(problem.answer) + 1) % 5)
   wrong = (*right[:-1], f"={wrong_answer}\n")
+  no_answer = right[:-1]
   judge = lambda *scored: measure.judge(
     experiment,
     problem,
@@ -46,12 +44,11 @@ def test_solutions_vote_by_score_and_by_how_often_samples_would_hold_them(
     [each[2] for each in scored],
     solved=False,
   )
-  likely, rare = np.log(0.6), np.log(0.1)
-  assert judge((right, likely, 0.5), (wrong, rare, 0.9)) == 1
-  assert judge((right, rare, 0.9), (wrong, likely, 0.5)) == 0
-  assert judge((right, rare, 0.9), (wrong, likely, 0.1)) == 1
-  # Far from float range, probabilities still compare.
-  assert judge((right, -900.0, 0.5), (wrong, -950.0, 0.9)) == 1
+  # However likely the policy holds it, and however often it is there.
+  assert judge((right, -9.0, 0.9), (wrong, -0.1, 0.5), (wrong, -0.2, 0.6)) == 1
+  assert judge((right, -0.1, 0.5), (wrong, -9.0, 0.9)) == 0
+  assert judge((right, -0.1, 0.5), (no_answer, -0.1, 0.9)) == 1
+  assert judge((no_answer, -0.1, 0.9)) == 0
   assert judge() == 0
 
 
