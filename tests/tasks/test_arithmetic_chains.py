@@ -188,3 +188,33 @@ def test_an_odd_number_of_errors_never_hits_two_asked_results(options, count):
 def test_two_errors_hit_as_often_as_worked_by_hand(options, low, high):
   task = arithmetic.Arithmetic(**options)
   assert low <= _hits(task, _exactly(2, task)) / 5000 <= high
+
+
+def _operations(task, problem):
+  """Reads the operations of the needed chain from the demonstration's text."""
+  value, found = {}, set()
+  for constant in problem.prompt.split("=")[0].split(" ")[: task.bases]:
+    value[constant[0]] = int(constant[1:])
+  for thought in task.demonstration(problem)[:-1]:
+    left, operator, _, *number = thought.split("=")[0]
+    result, *digits = thought.strip().split("=")[1]
+    pair = value[left], int("".join(number))
+    pair = tuple(sorted(pair)) if operator == "+" else pair
+    found.add((operator, *pair))
+    value[result] = int("".join(digits))
+  return found
+
+
+def test_demonstrations_show_a_share_of_all_operations():
+  task = arithmetic.Arithmetic(**_MAIN_JOB, shown=0.6)
+  problems = [task.problem("train", i) for i in range(3000)]
+  may = [p for p in problems if task.may_demonstrate(p)]
+  seen = set().union(*(_operations(task, p) for p in may))
+  # 55 sums, since their order says nothing, and 100 differences.
+  assert len(seen) == round(0.6 * 155)
+  for problem in problems:
+    assert task.may_demonstrate(problem) == (_operations(task, problem) <= seen)
+  # The problems are those of the task that shows all.
+  everything = arithmetic.Arithmetic(**_MAIN_JOB)
+  assert everything.problem("train", 7) == task.problem("train", 7)
+  assert all(map(everything.may_demonstrate, problems))
