@@ -109,10 +109,13 @@ class PythonSearch:
     Args:
       policy: The network that writes thoughts.
       prm: The network that scores them.
-      expand_config: How a node is expanded.
+      expand_config: How a node is expanded; thoughts are made one by one, so
+        `draw` must be "merged".
       config: The rules; one leaf per pass, values of kind "score".
       nodes_per_call: Siblings that one call makes; divides the candidates.
     """
+    if expand_config.draw != "merged":
+      raise ValueError("the Python loop merges independent samples: set draw.")
     if config.leaves_per_pass != 1 or config.puct.value_kind != "score":
       raise ValueError(
         "the Python loop knows leaves_per_pass = 1 and value_kind = 'score'"

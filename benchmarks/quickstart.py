@@ -114,9 +114,8 @@ class Search:
     batch = experiment.problems("validation", 0, num_problems)
     problems = batch.prompt, batch.prompt_length, batch.problem_id
     arguments = params, experiment.rng(3), *problems
-    expand_config = experiment.expand_config(
-      CANDIDATES, experiment.config.search.draw
-    )
+    # Thoughts that must differ cannot be made by one call each.
+    expand_config = experiment.expand_config(CANDIDATES, "merged")
     config = mcts.MCTSConfig(CANDIDATES)
     jitted = _make_search(experiment, policy, prm, expand_config, config)
     self.in_engine = functools.partial(jitted, *arguments)

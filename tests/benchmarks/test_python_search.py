@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -18,7 +20,7 @@ PROBLEMS, PASSES, CANDIDATES = 6, 15, 4
 THOUGHT_END, END = 1, 2
 RNG = jax.random.key(3)
 CONFIG = mcts.MCTSConfig(CANDIDATES)
-EXPAND = expand.ExpandConfig(CANDIDATES, 4, 3, THOUGHT_END, END)
+EXPAND = expand.ExpandConfig(CANDIDATES, 4, 3, THOUGHT_END, END, draw="merged")
 
 
 @pytest.fixture(scope="module")
@@ -114,3 +116,10 @@ def test_rules_that_the_python_loop_lacks_are_refused(networks, config):
   policy, prm, _ = networks
   with pytest.raises(ValueError, match="leaves_per_pass = 1"):
     python_search.PythonSearch(policy, prm, EXPAND, config)
+
+
+def test_thoughts_that_must_differ_are_refused(networks):
+  policy, prm, _ = networks
+  config = dataclasses.replace(EXPAND, draw="distinct")
+  with pytest.raises(ValueError, match="merges independent samples"):
+    python_search.PythonSearch(policy, prm, config, CONFIG)

@@ -188,6 +188,23 @@ def test_siblings_are_equal_only_where_samples_are_independent(case):
     assert priors.any() == (case.draw == "merged")
 
 
+def test_a_search_begins_with_as_many_different_thoughts_as_rows(case):
+  first = np.sum(case.tree.valid_mask & (case.tree.depth == 1), axis=1)
+  rule = MCTS if len(case.tree.parents[0]) == MCTS.capacity(4) else FRONTIER
+  rows = rule.num_candidates * (1 if rule is MCTS else rule.width)
+  assert (first <= rows).all()
+  if case.draw == "distinct":
+    # However many places the root has in the frontier.
+    assert (first == rows).all()
+  elif case.draw == "merged":
+    assert (first < rows).any()
+
+
+def test_an_unknown_way_to_draw_is_refused():
+  with pytest.raises(ValueError, match="draw is 'different'; use one of"):
+    expand_config(2, "different")
+
+
 @pytest.fixture(scope="module")
 def narrow_greedy(tiny, prompts):
   config = expand_config(1, settings=sampling.GREEDY)
