@@ -63,8 +63,10 @@ class Arithmetic:
     bases: Constants that the prompt states.
     asked: Results of the chain that the answer consists of.
     shown: Share of the operations (an operator and its two values, in either
-      order if that changes nothing) that seed demonstrations may use. The rest
-      is nobody's to show: it has to be found by search and checked by answers.
+      order if that changes nothing) that seed demonstrations use freely.
+    seldom: Share of the problems with other operations that they solve as well.
+      What they show seldom or never has to be found by search and checked by
+      answers.
   """
 
   seed: int = 0
@@ -75,6 +77,7 @@ class Arithmetic:
   bases: int = 3
   asked: int = 2
   shown: float = 1.0
+  seldom: float = 0.0
 
   name: ClassVar[str] = "arithmetic"
   version: ClassVar[str] = "arithmetic-3"
@@ -93,6 +96,8 @@ class Arithmetic:
       raise base.TaskError(
         f"shown is {self.shown}: set it to a share above 0, at most 1"
       )
+    if not 0 <= self.seldom <= 1:
+      raise base.TaskError(f"seldom is {self.seldom}: set it to a share")
     if self.asked > self.chain_length:
       raise base.TaskError(
         f"asked is {self.asked}: lower it to chain_length, "
@@ -188,8 +193,13 @@ class Arithmetic:
     )
 
   def may_demonstrate(self, problem: base.Problem) -> bool:
-    """Returns whether `shown` operations alone solve the problem."""
+    """Returns whether `shown` operations solve the problem, or `seldom`."""
     variables, definitions, needed = problem.facts
+    split = base.SPLITS.index(problem.split)
+    # The trailing 1 sets this stream apart from the one that drew the problem.
+    rng = base.Draws(self.seed, split, problem.id, 1)
+    if rng.below(2**32) < self.seldom * 2**32:
+      return True
     value = dict(variables)
     return all(
       _operation(value[left], operator, value[right]) in self._shown

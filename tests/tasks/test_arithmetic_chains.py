@@ -218,3 +218,13 @@ def test_demonstrations_show_a_share_of_all_operations():
   everything = arithmetic.Arithmetic(**_MAIN_JOB)
   assert everything.problem("train", 7) == task.problem("train", 7)
   assert all(map(everything.may_demonstrate, problems))
+
+
+def test_the_other_problems_are_demonstrated_seldom():
+  never = arithmetic.Arithmetic(**_MAIN_JOB, shown=0.6)
+  task = arithmetic.Arithmetic(**_MAIN_JOB, shown=0.6, seldom=0.1)
+  problems = [task.problem("train", i) for i in range(3000)]
+  others = [p for p in problems if not never.may_demonstrate(p)]
+  assert all(map(task.may_demonstrate, set(problems) - set(others)))
+  share = np.mean([task.may_demonstrate(p) for p in others])
+  assert abs(share - 0.1) < 4 * np.sqrt(0.09 / len(others))
