@@ -199,8 +199,10 @@ def _add_policy_learning(config):
 def _add_measuring(config):
   config.search = ml_collections.ConfigDict(
     dict(
-      candidates=4,  # Thoughts per expanded node, A.
+      beam_candidates=8,  # Thoughts per expanded node, A.
+      mcts_candidates=8,
       draw="distinct",  # Or "merged": independent, equal ones made one.
+      top_p=1.0,  # Nucleus of a thought's tokens; 1 keeps all.
       leaves_per_pass=1,  # Leaves per tree per MCTS pass, S.
       aggregation="last",  # Beam score of a partial solution.
       pb_c_init=1.25,  # PUCT exploration.

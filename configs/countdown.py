@@ -13,8 +13,9 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
   config.sft.demonstrations = 3000
   # Few completions succeed, and a share of few of them says little.
   config.collect.update(problems=2048, labelled=1536)
-  # A policy that repeats itself wastes most of four draws from one node.
-  config.search.candidates = 2
+  # Most of a node's thoughts lead nowhere, so what counts is to keep many nodes;
+  # and beside the one operation that ends a solution all others are slips.
+  config.search.update(beam_candidates=2, mcts_candidates=4, top_p=0.95)
   config.loop.iterations = 1
   if variant == "reproduce":
     base.make_full(config)

@@ -210,13 +210,14 @@ class Experiment:
     self, num_candidates: int, draw: str
   ) -> expand.ExpandConfig:
     """Returns the limits and rules of expansions."""
+    top_p = min(self.sampling.top_p, self.config.search.top_p)
     return expand.ExpandConfig(
       num_candidates=num_candidates,
       max_thoughts=self.max_thoughts,
       max_thought_tokens=self.thought_size,
       thought_end_id=self.tokenizer.thought_end_id,
       end_id=self.tokenizer.end_id,
-      sampling=self.sampling,
+      sampling=dataclasses.replace(self.sampling, top_p=top_p),
       draw=draw,
     )
 

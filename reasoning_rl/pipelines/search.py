@@ -69,18 +69,19 @@ def plan(
   Beam search samples `budget` thoughts per depth, M for each of the N / M it
   keeps (arXiv:2408.03314). MCTS expands M thoughts per pass until its tokens
   are spent, so its passes are only bounded here; its M is at most half the
-  budget, since the first solution alone costs M samples.
+  budget, since the first solution alone costs M samples. Where a nucleus leaves
+  an expansion fewer than M thoughts, there may be more passes.
   """
   config, depth = experiment.config.search, experiment.max_thoughts
-  candidates = min(config.candidates, budget)
-  if method == "mcts":
-    candidates = min(candidates, max(2, budget // 2))
   if method == "independent":
     return Plan(method, budget, 1, depth)
   if method == "beam":
+    candidates = min(config.beam_candidates, budget)
     return Plan(method, max(1, budget // candidates), candidates, depth)
   if method == "mcts":
-    passes = max(1, 2 * budget * depth // (candidates * config.leaves_per_pass))
+    candidates = min(config.mcts_candidates, budget, max(2, budget // 2))
+    thoughts = (2 if config.top_p == 1 else 4) * budget * depth
+    passes = max(1, thoughts // (candidates * config.leaves_per_pass))
     return Plan(method, 1, candidates, passes)
   raise ValueError(f"method is {method!r}; use one of {METHODS}.")
 

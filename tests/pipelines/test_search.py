@@ -30,17 +30,32 @@ def test_beams_decode_as_many_thoughts_per_depth_as_their_budget(experiment):
   for budget in (1, 2, 4, 8, 16):
     plan = search.plan(experiment, "beam", budget)
     assert plan.width * plan.candidates == budget
-    assert plan.candidates == min(budget, 4)
+    assert plan.candidates == min(budget, 8)
 
 
 def test_a_tree_search_can_complete_two_solutions_in_its_budget(experiment):
   runs = search.runs(experiment, "mcts", (1, 2, 4, 8, 16), 30.0)
   # Of a single candidate there would be nothing to search.
-  assert [budgets for budgets, _ in runs] == [(4,), (8, 16)]
+  assert [budgets for budgets, _ in runs] == [(4,), (8,), (16,)]
   thought = 30.0 / (experiment.max_thoughts - 1)
   limits = [limit for _, at in runs for limit in at]
-  expected = [120 - 2 * thought, 240 - 4 * thought, 480 - 4 * thought]
+  expected = [120 - 2 * thought, 240 - 4 * thought, 480 - 8 * thought]
   np.testing.assert_allclose(limits, expected)
+
+
+def test_a_nucleus_is_that_of_the_search_and_pays_for_more_passes(experiment):
+  config = experiment.config.search
+  made = lambda: (
+    experiment.expand_config(4, "distinct").sampling.top_p,
+    search.plan(experiment, "mcts", 16).passes,
+  )
+  before, passes = made()
+  config.top_p = 0.9
+  try:
+    assert (before, *made()) == (1, 0.9, 2 * passes)
+    assert experiment.sampling.top_p == 1  # Of sampled solutions, as before.
+  finally:
+    config.top_p = 1.0
 
 
 def test_a_beam_is_compiled_per_budget_and_not_for_a_single_sample(experiment):
