@@ -38,8 +38,6 @@ def _add_task(config):
       operators="+-",  # Any of "+-*".
       bases=3,  # Constants stated by the prompt.
       asked=2,  # Results that make up the answer.
-      shown=0.65,  # Share of operations that demonstrations use freely.
-      seldom=0.004,  # Share of the other problems that they solve as well.
     )
   )
   config.task.countdown = ml_collections.ConfigDict(
@@ -117,16 +115,15 @@ def _optimizer(learning_rate, warmup_steps, schedule, weight_decay=0.1):
 def _add_learning(config):
   config.checkpoint_every = 200  # Steps between checkpoints of a learner.
   config.sft = ml_collections.ConfigDict()
-  config.sft.demonstrations = 1000  # Seed solutions; the oracle's only use.
+  config.sft.demonstrations = 360  # Seed solutions; the oracle's only use.
   config.sft.batch_size = 64  # Demonstrations per step.
-  config.sft.decay_steps = 900  # The learning rate has decayed by then.
-  config.sft.max_steps = 1600  # Upper limit of the warm-up.
+  config.sft.decay_steps = 1200  # The learning rate has decayed by then.
+  config.sft.max_steps = 1800  # Upper limit of the warm-up.
   config.sft.validate_every = 100  # Steps between validations.
-  config.sft.validation_problems = 1024  # One sample each.
+  config.sft.validation_problems = 512  # One sample each.
   config.sft.plateau_gain = 0.01  # Stop if the last fifth gained less.
-  config.sft.min_steps = 1000  # Never stop before.
+  config.sft.min_steps = 1200  # Never stop before.
   config.sft.optimizer = _optimizer(5e-3, 100, "cosine", weight_decay=1.0)
-  config.sft.optimizer.end_fraction = 0.02  # Else it goes on gaining slowly.
 
   _add_reward_models(config)
   _add_policy_learning(config)

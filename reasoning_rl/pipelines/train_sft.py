@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import pathlib
 from typing import Any
 
@@ -63,7 +62,7 @@ def warm_up(stage: stage_lib.Stage) -> dict[str, Any]:
 
 
 def demonstrations(stage: stage_lib.Stage) -> types.SupervisedBatch:
-  """Returns the seed demonstrations: the first problems that may be shown."""
+  """Returns the seed demonstrations, of the first training problems."""
   experiment, count = stage.experiment, stage.config.sft.demonstrations
   if not 0 < count <= MAX_DEMONSTRATIONS:
     raise ConfigError(
@@ -71,7 +70,7 @@ def demonstrations(stage: stage_lib.Stage) -> types.SupervisedBatch:
       f" {MAX_DEMONSTRATIONS}, since the problems beyond are searched."
     )
   task = experiment.task
-  seeds = _seed_problems(task, count)
+  seeds = [task.problem("train", i) for i in range(count)]
   return batching.supervised_batch(
     [experiment.tokenizer.encode(problem.prompt) for problem in seeds],
     [
@@ -81,20 +80,6 @@ def demonstrations(stage: stage_lib.Stage) -> types.SupervisedBatch:
     experiment.prompt_size,
     experiment.completion_size,
   )
-
-
-def _seed_problems(task: Any, count: int) -> list[Any]:
-  """Returns the first training problems that demonstrations may solve."""
-  every = (task.problem("train", i) for i in range(MAX_DEMONSTRATIONS))
-  may = filter(task.may_demonstrate, every)
-  seeds = list(itertools.islice(may, count))
-  if len(seeds) < count:
-    raise ConfigError(
-      f"sft.demonstrations is {count} and only {len(seeds)} of the first"
-      f" {MAX_DEMONSTRATIONS} training problems may be demonstrated: ask for"
-      " fewer, or let the task show more."
-    )
-  return seeds
 
 
 def plateaued(history: list[list[float]], gain: float) -> bool:

@@ -30,7 +30,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import itertools
 import math
 import re
 import string
@@ -62,11 +61,6 @@ class Arithmetic:
     operators: Any of "+-*", without repetition.
     bases: Constants that the prompt states.
     asked: Results of the chain that the answer consists of.
-    shown: Share of the operations (an operator and its two values, in either
-      order if that changes nothing) that seed demonstrations use freely.
-    seldom: Share of the problems with other operations that they solve as well.
-      What they show seldom or never has to be found by search and checked by
-      answers.
   """
 
   seed: int = 0
@@ -76,8 +70,6 @@ class Arithmetic:
   operators: str = "+-"
   bases: int = 3
   asked: int = 2
-  shown: float = 1.0
-  seldom: float = 0.0
 
   name: ClassVar[str] = "arithmetic"
   version: ClassVar[str] = "arithmetic-3"
@@ -92,12 +84,6 @@ class Arithmetic:
       bases=(self.bases, 2),
       asked=(self.asked, 1),
     )
-    if not 0 < self.shown <= 1:
-      raise base.TaskError(
-        f"shown is {self.shown}: set it to a share above 0, at most 1"
-      )
-    if not 0 <= self.seldom <= 1:
-      raise base.TaskError(f"seldom is {self.seldom}: set it to a share")
     if self.asked > self.chain_length:
       raise base.TaskError(
         f"asked is {self.asked}: lower it to chain_length, "
@@ -192,21 +178,6 @@ class Arithmetic:
       ),
     )
 
-  def may_demonstrate(self, problem: base.Problem) -> bool:
-    """Returns whether `shown` operations solve the problem, or `seldom`."""
-    variables, definitions, needed = problem.facts
-    split = base.SPLITS.index(problem.split)
-    # The trailing 1 sets this stream apart from the one that drew the problem.
-    rng = base.Draws(self.seed, split, problem.id, 1)
-    if rng.below(2**32) < self.seldom * 2**32:
-      return True
-    value = dict(variables)
-    return all(
-      _operation(value[left], operator, value[right]) in self._shown
-      for name, left, operator, right in definitions
-      if name in needed
-    )
-
   def demonstration(self, problem: base.Problem) -> tuple[str, ...]:
     """Returns the needed computations in order, then the answer."""
     statements = self._statements(problem)
@@ -278,15 +249,6 @@ class Arithmetic:
     # An operator that the task does not use has no token either.
     known = ["".join(c for c in p if c in self.alphabet) for p in thought]
     return answer_check.make(encode, end_id, samples, known)
-
-  @functools.cached_property
-  def _shown(self) -> frozenset[tuple[int, str, int]]:
-    values = range(self.modulus)
-    every = itertools.product(values, self.operators, values)
-    every = sorted({_operation(*each) for each in every})
-    # No split has this number: the stream is apart from those of problems.
-    shuffled = base.Draws(self.seed, len(base.SPLITS)).shuffled(every)
-    return frozenset(shuffled[: max(1, round(self.shown * len(every)))])
 
   def _asked(self, chain: Sequence[int]) -> list[int]:
     """Returns `asked` of the chain's results, evenly spaced up to the last."""
@@ -376,13 +338,6 @@ def _compute(left: int, operator: str, right: int) -> int:
   if operator == "-":
     return left - right
   return left * right
-
-
-def _operation(left: int, operator: str, right: int) -> tuple[int, str, int]:
-  """Returns what the order of the values does not change."""
-  if operator in "+*":
-    left, right = min(left, right), max(left, right)
-  return left, operator, right
 
 
 @functools.lru_cache

@@ -106,9 +106,6 @@ class Task(Protocol):
   def problem(self, split: str, index: int) -> Problem:
     """Returns problem `index` (unlimited, from 0) of a split."""
 
-  def may_demonstrate(self, problem: Problem) -> bool:
-    """Returns whether a seed demonstration may solve this problem."""
-
   def demonstration(self, problem: Problem) -> tuple[str, ...]:
     """Returns the thoughts of a right solution."""
 

@@ -112,11 +112,6 @@ class Countdown:
       facts=(numbers, target),
     )
 
-  def may_demonstrate(self, problem: base.Problem) -> bool:
-    """Returns True: any problem may be shown."""
-    del problem
-    return True
-
   def demonstration(self, problem: base.Problem) -> tuple[str, ...]:
     """Returns a random solution, the same one whenever it is asked for."""
     left, target = problem.facts

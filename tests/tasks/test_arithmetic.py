@@ -353,9 +353,6 @@ def test_an_answer_beyond_the_modulus_is_none():
     ({"operators": "+/"}, r"operators is '\+/'"),
     ({"operators": "++"}, "name each operator once"),
     ({"distractors": 30}, "is 37: lower them"),
-    ({"shown": 0.0}, "shown is 0.0: set it to a share above 0, at most 1"),
-    ({"shown": 1.5}, "shown is 1.5"),
-    ({"seldom": -0.1}, "seldom is -0.1: set it to a share"),
   ],
 )
 def test_an_impossible_difficulty_is_refused_with_its_key(options, message):
