@@ -158,7 +158,9 @@ def _add_reward_models(config):
 
 def _add_policy_learning(config):
   config.imitation = ml_collections.ConfigDict()
-  config.imitation.steps = 80  # Per iteration, on right solutions found so far.
+  # Per iteration, on right solutions found so far. Few, so that the policy still
+  # errs and search has something to find; 80 teach it nearly all there is.
+  config.imitation.steps = 8
   config.imitation.batch_size = 256  # Solutions per step.
   config.imitation.optimizer = _optimizer(2e-3, 5, "cosine", weight_decay=1.0)
 

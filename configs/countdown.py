@@ -16,6 +16,7 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
   # Most of a node's thoughts lead nowhere, so what counts is to keep many nodes;
   # and beside the one operation that ends a solution all others are slips.
   config.search.update(beam_candidates=2, mcts_candidates=4, top_p=0.95)
+  config.imitation.steps = 80
   config.loop.iterations = 1
   if variant == "reproduce":
     base.make_full(config)
