@@ -46,7 +46,7 @@ def _make_notebook(config):
   config.imitation.update(steps=30, batch_size=128)
   config.prm.steps = 200
   config.rl.steps = 40
-  config.loop.iterations = 1
+  config.loop.update(iterations=1, baselines=("demonstrations",))
   config.evaluate.update(
     problems=100, validation_problems=100, budgets=(1, 2, 4, 8), rows=1024
   )
@@ -76,7 +76,7 @@ def _make_tiny(config):
   config.prm.optimizer.warmup_steps = 2
   config.rl.update(steps=30, problems_per_step=32, rollouts=4)
   config.rl.optimizer.learning_rate = 5e-4
-  config.loop.iterations = 1
+  config.loop.update(iterations=1, baselines=("demonstrations",))
   config.evaluate.update(
     problems=32, validation_problems=32, budgets=(1, 2, 4), trees=1, rows=256
   )

@@ -20,8 +20,7 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
 
 
 def make_full(config: ml_collections.ConfigDict) -> None:
-  """Asks for the full tables: every baseline, more problems, larger budgets."""
-  config.loop.baselines = ("demonstrations", "rejection", "outcome")
+  """Asks for the full tables: more problems and larger budgets."""
   config.evaluate.problems = 500
   config.evaluate.validation_problems = 500
   config.evaluate.budgets = (1, 2, 4, 8, 16, 32, 64)
@@ -192,7 +191,8 @@ def _add_policy_learning(config):
 
   config.loop = ml_collections.ConfigDict()
   config.loop.iterations = 2  # Collect, PRM, policy.
-  config.loop.baselines = ("demonstrations",)  # See pipelines/baselines.py.
+  # See pipelines/baselines.py.
+  config.loop.baselines = ("demonstrations", "rejection", "outcome")
 
 
 def _add_measuring(config):
@@ -200,6 +200,7 @@ def _add_measuring(config):
     dict(
       beam_candidates=8,  # Thoughts per expanded node, A.
       mcts_candidates=8,
+      beam_stretch=1.0,  # More beams, for what a nucleus leaves out: no tokens.
       draw="distinct",  # Or "merged": independent, equal ones made one.
       top_p=1.0,  # Nucleus of a thought's tokens; 1 keeps all.
       leaves_per_pass=1,  # Leaves per tree per MCTS pass, S.

@@ -9,15 +9,25 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
   """Returns the config; variants: "", "reproduce", and "tiny" for tests."""
   config = base.get_config()
   config.task.name = "countdown"
-  # Legal operations are easily shown; which of them lead on has to be searched.
-  config.sft.demonstrations = 3000
-  # Few completions succeed, and a share of few of them says little.
-  config.collect.update(problems=2048, labelled=1536)
+  # Numbers small enough for a small network to know its sums, so that what is
+  # hard is to see which operations lead on.
+  config.task.countdown.update(
+    max_number=9, target_min=15, target_max=30, max_value=30
+  )
+  config.sft.update(
+    demonstrations=2000, decay_steps=800, min_steps=900, max_steps=900
+  )
+  config.sft.optimizer.end_fraction = 0.02
+  # Many problems once: what the PRM has to learn is where each can still go.
+  config.collect.update(problems=12288, rollouts=2, labelled=12288)
+  config.prm.steps = 800
   # Most of a node's thoughts lead nowhere, so what counts is to keep many nodes;
   # and beside the one operation that ends a solution all others are slips.
-  config.search.update(beam_candidates=2, mcts_candidates=4, top_p=0.95)
-  config.imitation.steps = 80
-  config.loop.iterations = 1
+  config.search.update(
+    beam_candidates=2, beam_stretch=1.25, mcts_candidates=4, top_p=0.95
+  )
+  config.loop.update(iterations=1, baselines=("demonstrations",))
+  config.evaluate.problems = 500
   if variant == "reproduce":
     base.make_full(config)
   elif variant == "tiny":

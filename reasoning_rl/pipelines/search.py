@@ -70,14 +70,16 @@ def plan(
   keeps (arXiv:2408.03314). MCTS expands M thoughts per pass until its tokens
   are spent, so its passes are only bounded here; its M is at most half the
   budget, since the first solution alone costs M samples. Where a nucleus leaves
-  an expansion fewer than M thoughts, there may be more passes.
+  an expansion fewer than M thoughts, there may be more passes, and the config
+  may ask for more beams.
   """
   config, depth = experiment.config.search, experiment.max_thoughts
   if method == "independent":
     return Plan(method, budget, 1, depth)
   if method == "beam":
     candidates = min(config.beam_candidates, budget)
-    return Plan(method, max(1, budget // candidates), candidates, depth)
+    width = max(1, int(budget * config.beam_stretch) // candidates)
+    return Plan(method, width, candidates, depth)
   if method == "mcts":
     candidates = min(config.mcts_candidates, budget, max(2, budget // 2))
     thoughts = (2 if config.top_p == 1 else 4) * budget * depth
@@ -96,8 +98,8 @@ def runs(
 
   Left out are budgets of one candidate, which is a sample, and those that do
   not pay for two solutions of a tree. A tree search grows one tree through all
-  its budgets of as many candidates, and does not begin a pass where it would,
-  on average, overrun the budget.
+  its budgets of as many candidates. It begins its last pass half a pass before
+  the budget is spent, and so spends the budget on average.
 
   Args:
     experiment: The run.
@@ -113,10 +115,10 @@ def runs(
       by_candidates.setdefault(candidates, []).append(budget)
   if method != "mcts":
     return [((b,), ()) for served in by_candidates.values() for b in served]
-  thought = mean_tokens / max(1, experiment.max_thoughts - 1)
-  one_pass = experiment.config.search.leaves_per_pass * thought
+  thought = mean_tokens / experiment.max_thoughts
+  half = experiment.config.search.leaves_per_pass * thought / 2
   return [
-    (tuple(served), tuple(b * mean_tokens - count * one_pass for b in served))
+    (tuple(served), tuple(b * mean_tokens - count * half for b in served))
     for count, served in by_candidates.items()
   ]
 

@@ -33,13 +33,23 @@ def test_beams_decode_as_many_thoughts_per_depth_as_their_budget(experiment):
     assert plan.candidates == min(budget, 8)
 
 
+def test_beams_are_stretched_by_whole_nodes(experiment):
+  config = experiment.config.search
+  config.beam_candidates, config.beam_stretch = 2, 1.25
+  try:
+    widths = [search.plan(experiment, "beam", b).width for b in (2, 4, 8, 16)]
+  finally:
+    config.beam_candidates, config.beam_stretch = 8, 1.0
+  assert widths == [1, 2, 5, 10]
+
+
 def test_a_tree_search_can_complete_two_solutions_in_its_budget(experiment):
   runs = search.runs(experiment, "mcts", (1, 2, 4, 8, 16), 30.0)
   # Of a single candidate there would be nothing to search.
   assert [budgets for budgets, _ in runs] == [(4,), (8,), (16,)]
-  thought = 30.0 / (experiment.max_thoughts - 1)
+  thought = 30.0 / experiment.max_thoughts
   limits = [limit for _, at in runs for limit in at]
-  expected = [120 - 2 * thought, 240 - 4 * thought, 480 - 8 * thought]
+  expected = [120 - thought, 240 - 2 * thought, 480 - 4 * thought]
   np.testing.assert_allclose(limits, expected)
 
 
