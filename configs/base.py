@@ -20,7 +20,8 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
 
 
 def make_full(config: ml_collections.ConfigDict) -> None:
-  """Asks for the full tables: more problems and larger budgets."""
+  """Asks for the full tables: every baseline, more problems, larger budgets."""
+  config.loop.baselines = ("demonstrations", "rejection", "outcome")
   config.evaluate.problems = 500
   config.evaluate.validation_problems = 500
   config.evaluate.budgets = (1, 2, 4, 8, 16, 32, 64)
@@ -157,8 +158,8 @@ def _add_reward_models(config):
 
 def _add_policy_learning(config):
   config.imitation = ml_collections.ConfigDict()
-  # Per iteration, on right solutions found so far. Few, so that the policy still
-  # errs and search has something to find; 80 teach it nearly all there is.
+  # Per iteration, on right solutions found so far. Few, so that the policy
+  # still errs and search has something to find; 80 teach it nearly everything.
   config.imitation.steps = 8
   config.imitation.batch_size = 256  # Solutions per step.
   config.imitation.optimizer = _optimizer(2e-3, 5, "cosine", weight_decay=1.0)
