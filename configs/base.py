@@ -199,9 +199,9 @@ def _add_policy_learning(config):
 def _add_measuring(config):
   config.search = ml_collections.ConfigDict(
     dict(
-      beam_candidates=8,  # Thoughts per expanded node, A.
-      mcts_candidates=8,
-      beam_stretch=1.0,  # More beams, for what a nucleus leaves out: no tokens.
+      beam_candidates=8,  # Thoughts per expanded node of a beam search, A.
+      mcts_candidates=8,  # The same of a tree search.
+      beam_stretch=1.0,  # Widens beams whose nodes cost less than A thoughts.
       draw="distinct",  # Or "merged": independent, equal ones made one.
       top_p=1.0,  # Nucleus of a thought's tokens; 1 keeps all.
       leaves_per_pass=1,  # Leaves per tree per MCTS pass, S.

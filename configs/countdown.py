@@ -22,7 +22,8 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
   config.collect.update(problems=12288, rollouts=2, labelled=12288)
   config.prm.steps = 800
   # Most of a node's thoughts lead nowhere, so what counts is to keep many
-  # nodes; and beside the one operation that ends a solution all are slips.
+  # nodes. The last operation is certain, and drawing others beside it without
+  # replacement would pay for slips: a nucleus leaves them out.
   config.search.update(
     beam_candidates=2, beam_stretch=1.25, mcts_candidates=4, top_p=0.95
   )

@@ -41,8 +41,8 @@ class Decoded:
   Attributes:
     tokens: Token ids, 0 after a row's end.
     length: Real tokens, the stop token included.
-    spent: Tokens decoded in the row's place; more than `length` where a
-      sequence was given up for a better one.
+    spent: Tokens decoded in the row's place. Over the rows of a group at most
+      the sum of `length`: what sequences share is decoded once.
     stopped_mask: True where a stop token ended the row, False where a limit
       did.
     policy_logprobs: Of each token under the policy.
@@ -110,7 +110,8 @@ def decode(
     network: The policy.
     params: Its parameters.
     rngs: A key per row; a token's key is folded from it by its index, so a
-      row's tokens do not depend on its neighbours. Consumed.
+      row's tokens do not depend on its neighbours, other than those of its
+      group. Consumed.
     context: What the rows continue from.
     row_mask: False rows say nothing.
     config: How a token is chosen.

@@ -101,8 +101,8 @@ def draw(
     rngs: A key per row; consumed.
     logits: The policy's logits after each row's sequence.
     lanes: What the rows hold.
-    active: Rows whose sequence goes on; the others' have ended and stay as
-      they are.
+    active: Rows whose sequence goes on; the others' have ended, and stay as
+      they are or give their place to a better one.
     groups: Which rows share.
     config: Makes the distribution to sample from.
   """
@@ -133,8 +133,8 @@ def draw(
 def _perturb(rngs, logprob, largest) -> Float[Array, "R V"]:
   """Adds Gumbel noise, given that a row's largest sum is `largest`.
 
-  Equation 9 of the paper in the stable form of its appendix B.3: what the noise
-  made of the largest is moved to where it must be, and the rest with it.
+  Equation 9 of the paper in the stable form of its appendix B.3: all sums are
+  shifted so that the largest lands on `largest`, and keep their order.
   """
   noise = jax.vmap(lambda rng: jax.random.gumbel(rng, logprob.shape[1:]))(rngs)
   noisy = jnp.where(logprob > _SOMETHING, logprob + noise, _NOTHING)

@@ -199,8 +199,11 @@ def _decode_thoughts(policy, params, rng, tree, leaf, context, config):
   """Samples `A` thoughts of every leaf, all rows together."""
   candidates, groups = config.num_candidates, None
   if config.draw == "distinct":
-    # A search that begins has its root in every place: all rows are one group.
-    groups = distinct.Groups(jnp.all(leaf == leaf[:, :1], axis=1), candidates)
+    # Where one leaf stands in every place, as the root does in the beginning,
+    # all rows are one group. One that stands in some places, in a beam that is
+    # being refilled, is drawn from by each of them, and repetitions are merged.
+    joint = jnp.all((leaf == leaf[:, :1]) & (leaf >= 0), axis=1)
+    groups = distinct.Groups(joint, candidates)
   hidden = _of_rows(tree.hidden, leaf, config)
   return decode_lib.decode(
     policy,

@@ -210,14 +210,17 @@ class Experiment:
     self, num_candidates: int, draw: str
   ) -> expand.ExpandConfig:
     """Returns the limits and rules of expansions."""
-    top_p = min(self.sampling.top_p, self.config.search.top_p)
+    how = self.sampling
+    if draw != "independent":  # Those are samples, made as samples are.
+      top_p = min(how.top_p, self.config.search.top_p)
+      how = dataclasses.replace(how, top_p=top_p)
     return expand.ExpandConfig(
       num_candidates=num_candidates,
       max_thoughts=self.max_thoughts,
       max_thought_tokens=self.thought_size,
       thought_end_id=self.tokenizer.thought_end_id,
       end_id=self.tokenizer.end_id,
-      sampling=dataclasses.replace(self.sampling, top_p=top_p),
+      sampling=how,
       draw=draw,
     )
 
@@ -285,7 +288,24 @@ def _build(config, directory) -> Experiment:
     max_thoughts=task.max_thoughts,
   )
   _check_context(experiment)
+  _check_search(experiment)
   return experiment
+
+
+def _check_search(experiment):
+  """Refuses now what a search would refuse after all the learning."""
+  config = experiment.config.search
+  if config.draw not in ("distinct", "merged"):
+    raise ValueError(
+      f"search.draw is {config.draw!r}; use 'distinct' or 'merged'."
+    )
+  if not 0 < config.top_p <= 1:
+    raise ValueError(
+      f"search.top_p is {config.top_p}: give a share above 0, at most 1."
+    )
+  for key in ("beam_candidates", "mcts_candidates", "beam_stretch"):
+    if config[key] < 1:
+      raise ValueError(f"search.{key} is {config[key]}: give at least 1.")
 
 
 def _check_context(experiment):

@@ -82,7 +82,10 @@ def plan(
     return Plan(method, width, candidates, depth)
   if method == "mcts":
     candidates = min(config.mcts_candidates, budget, max(2, budget // 2))
-    thoughts = (2 if config.top_p == 1 else 4) * budget * depth
+    how = experiment.expand_config(candidates, config.draw).sampling
+    # Thoughts that passes may be full of, over those that the budget pays for.
+    slack = 2 if how.top_p == 1 and how.top_k == 0 else 4
+    thoughts = slack * budget * depth
     passes = max(1, thoughts // (candidates * config.leaves_per_pass))
     return Plan(method, 1, candidates, passes)
   raise ValueError(f"method is {method!r}; use one of {METHODS}.")
@@ -98,8 +101,8 @@ def runs(
 
   Left out are budgets of one candidate, which is a sample, and those that do
   not pay for two solutions of a tree. A tree search grows one tree through all
-  its budgets of as many candidates. It begins its last pass half a pass before
-  the budget is spent, and so spends the budget on average.
+  its budgets of as many candidates. It begins no pass once less than half of
+  one is left of the budget, and so spends no more than that on average.
 
   Args:
     experiment: The run.

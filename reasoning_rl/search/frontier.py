@@ -38,8 +38,8 @@ class FrontierConfig:
 
   Attributes:
     width: Nodes in the frontier, `W`.
-    num_candidates: Children per node, `A`; width · A is the number of samples
-      that the search costs.
+    num_candidates: Children per node, `A`; the search costs as many samples as
+      width · A, or fewer where candidates are wanting.
     allocate: "independent" keeps every node's own first child (best-of-N);
       "best" keeps the best-scored of all (beam search, arXiv:2408.03314).
     aggregation: What scores a partial solution: the PRM's score of its "last"

@@ -59,11 +59,12 @@ def test_a_nucleus_is_that_of_the_search_and_pays_for_more_passes(experiment):
     experiment.expand_config(4, "distinct").sampling.top_p,
     search.plan(experiment, "mcts", 16).passes,
   )
+  sampled = lambda: experiment.expand_config(1, "independent").sampling.top_p
   before, passes = made()
   config.top_p = 0.9
   try:
     assert (before, *made()) == (1, 0.9, 2 * passes)
-    assert experiment.sampling.top_p == 1  # Of sampled solutions, as before.
+    assert experiment.sampling.top_p == sampled() == 1  # Of whole solutions.
   finally:
     config.top_p = 1.0
 
@@ -92,9 +93,14 @@ def test_a_search_counts_every_token_and_scores_what_it_found(
   for one in found:
     tree = one.tree
     kept = np.where(tree.valid_mask, tree.lengths, 0).sum(axis=1)
-    assert (one.policy_tokens >= kept).all()
-    # A separate PRM reads exactly what the policy wrote.
-    np.testing.assert_array_equal(one.prm_tokens, one.policy_tokens)
+    # A separate PRM reads every thought whole. The policy writes what distinct
+    # ones have in common once.
+    assert (one.prm_tokens >= kept).all()
+    assert (one.policy_tokens > 0).all()
+    if method == "independent":
+      np.testing.assert_array_equal(one.prm_tokens, one.policy_tokens)
+    else:
+      assert (one.policy_tokens <= one.prm_tokens).all()
     assert (one.pool_bytes > 0).all()
     every = [solution for row in one.solutions for solution in row]
     scores = measure.solution_scores(every, "last")
