@@ -86,6 +86,17 @@ def test_as_many_rows_as_sequences_hold_them_all(tiny, prompts):
   assert not out.tokens[empty].any() and not out.policy_logprobs[empty].any()
 
 
+def test_nothing_is_drawn_from_outside_the_nucleus(tiny, prompts):
+  nucleus = sampling.SamplingConfig(top_p=0.3)
+  out = draw(tiny, prompts, config=nucleus)
+  for problem in range(4):
+    prompt = prompts[0][problem, : prompts[1][problem]]
+    expected = every_sequence(tiny, prompt, nucleus)
+    rows = {row for row in said(out, problem) if row}
+    assert rows <= expected.keys()
+    assert len(rows) == min(ROWS, len(expected))
+
+
 def test_two_rows_are_drawn_without_replacement(tiny, prompts):
   count = 1024
   prompt = prompts[0][:1], prompts[1][:1]
