@@ -2,7 +2,8 @@
 
   python benchmarks/quickstart.py
 
-Takes its sizes from configs/base.py and minutes on two idle cores.
+Takes its sizes from configs/base.py and little more than a minute on two idle
+cores.
 Prints a table of medians over warm, interleaved repetitions, and as its last
 line one JSON object. The search is compared with a plain Python loop that
 calls the same networks, with cached prefixes, once per new node; with table
