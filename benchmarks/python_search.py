@@ -115,7 +115,9 @@ class PythonSearch:
       nodes_per_call: Siblings that one call makes; divides the candidates.
     """
     if expand_config.draw != "merged":
-      raise ValueError("the Python loop merges independent samples: set draw to 'merged'.")
+      raise ValueError(
+        "the Python loop merges independent samples: set draw to 'merged'."
+      )
     if config.leaves_per_pass != 1 or config.puct.value_kind != "score":
       raise ValueError(
         "the Python loop knows leaves_per_pass = 1 and value_kind = 'score'"
