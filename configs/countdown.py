@@ -12,15 +12,21 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
   # Numbers small enough for a small network to know its sums, so that what is
   # hard is to see which operations lead on.
   config.task.countdown.update(
-    max_number=9, target_min=15, target_max=30, max_value=30
+    max_number=10, target_min=10, target_max=30, max_value=30
   )
   config.sft.update(
-    demonstrations=2000, decay_steps=800, min_steps=900, max_steps=900
+    demonstrations=2000,
+    held_steps=100,
+    hold_until=1.0,
+    decay_steps=800,
+    max_decay_steps=800,
+    validate_every=100,
   )
   config.sft.optimizer.end_fraction = 0.02
   # Many problems once: what the PRM has to learn is where each can still go.
   config.collect.update(problems=12288, rollouts=2, labelled=12288)
   config.prm.steps = 800
+  config.prm.orm_steps = 200  # The end of a solution is plain to see.
   # Most of a node's thoughts lead nowhere, so what counts is to keep many
   # nodes. The last operation is certain, and drawing others beside it without
   # replacement would pay for slips: a nucleus leaves them out.
@@ -47,10 +53,11 @@ def _make_tiny(config):
   config.network.max_positions = 64
   config.sft.update(
     demonstrations=100,
-    decay_steps=40,
-    max_steps=40,
-    min_steps=40,
-    validate_every=20,
+    held_steps=10,
+    hold_until=1.0,
+    decay_steps=30,
+    max_decay_steps=30,
+    validate_every=15,
     validation_problems=32,
   )
   config.collect.update(

@@ -21,6 +21,7 @@ from reasoning_rl.evaluation import bootstrap, report_plots, results
 from reasoning_rl.evaluation import report as report_lib
 from reasoning_rl.pipelines import claims, measure, train_prm, trees
 from reasoning_rl.pipelines import config as config_lib
+from reasoning_rl.pipelines import experiment as experiment_lib
 from reasoning_rl.pipelines import search as search_lib
 from reasoning_rl.pipelines import stage as stage_lib
 from reasoning_rl.pipelines import workdir as workdir_lib
@@ -90,6 +91,14 @@ def available(stage: stage_lib.Stage) -> Models:
   )
 
 
+def heldout_problems(stage: stage_lib.Stage) -> experiment_lib.ProblemBatch:
+  """Returns the problems to report on, all different; refuses too many."""
+  config = stage.config.evaluate
+  return stage.experiment.different_problems(
+    "heldout", config.first_problem, config.problems
+  )
+
+
 def evaluate(stage: stage_lib.Stage, models: Models) -> pathlib.Path:
   """Measures everything, writes results.json and the report.
 
@@ -109,8 +118,8 @@ class _Evaluation:
     config = stage.config.evaluate
     self._budgets = tuple(config.budgets)
     self._solved = stage.config.task.name == "countdown"
-    self._heldout = experiment.problems("heldout", 0, config.problems)
-    self._validation = experiment.problems(
+    self._heldout = heldout_problems(stage)
+    self._validation = experiment.different_problems(
       "validation", 0, config.validation_problems
     )
     self._policies = {
@@ -128,6 +137,7 @@ class _Evaluation:
     line = {
       "time": time.strftime("%Y-%m-%dT%H:%M:%S"),
       "config_hash": config_lib.config_hash(self._stage.config),
+      "first_problem": self._stage.config.evaluate.first_problem,
       "problems": len(self._heldout),
     }
     path = self._stage.workdir.path / "heldout_reads.jsonl"

@@ -166,16 +166,26 @@ class Experiment:
 
   def problems(self, split: str, start: int, count: int) -> ProblemBatch:
     """Returns `count` problems of a split from index `start` on."""
-    problems = tuple(
-      self.task.problem(split, index) for index in range(start, start + count)
+    return self._batch(
+      tuple(
+        self.task.problem(split, index) for index in range(start, start + count)
+      )
     )
+
+  def different_problems(
+    self, split: str, start: int, count: int
+  ) -> ProblemBatch:
+    """Returns `count` problems from `start` on, those that repeat left out."""
+    return self._batch(task_base.different(self.task, split, start, count))
+
+  def _batch(self, problems: tuple[task_base.Problem, ...]) -> ProblemBatch:
     encode = self.tokenizer.encode
     prompt, length = batching.prompt_batch(
       [encode(p.prompt) for p in problems], self.prompt_size
     )
     answers = [encode(p.answer) for p in problems]
     answer, _ = batching.pad_rows(answers, max(map(len, answers)))
-    ids = np.arange(start, start + count, dtype=np.int32)
+    ids = np.array([p.id for p in problems], np.int32)
     return ProblemBatch(problems, prompt, length, ids, answer)
 
   def encode_solution(self, thoughts: Sequence[str]) -> list[int]:

@@ -147,7 +147,7 @@ class Arithmetic:
 
   def problem(self, split: str, index: int) -> base.Problem:
     """Returns problem `index` (unlimited, from 0) of a split."""
-    (values, definitions, needed), rng = base.draw(
+    identity, (values, definitions, needed), rng = base.draw(
       self.seed,
       split,
       index,
@@ -176,6 +176,7 @@ class Arithmetic:
         named,
         tuple(letters[i] for i in needed),
       ),
+      identity=identity,
     )
 
   def demonstration(self, problem: base.Problem) -> tuple[str, ...]:

@@ -11,8 +11,8 @@ reordering, is hashed to one of ten buckets: eight are train, one is validation,
 one is held-out. The bucket does not depend on the seed, so neither does a
 problem's split. A problem is drawn from its (seed, split, index) until it falls
 into the wanted split. Two indices of one split may by chance hold the same
-problem; at the difficulties meant for measuring the space is so large that a
-few hundred indices hardly ever do.
+problem, which `Problem.identity` tells: what is measured is measured on
+different ones, see `different`.
 """
 
 from __future__ import annotations
@@ -32,6 +32,9 @@ SPLITS = ("train", "validation", "heldout")
 # one draw in ten, so a healthy task fails with probability 0.9 ** 10000.
 MAX_DRAWS = 10_000
 
+# Repeated problems in a row after which a split counts as used up.
+MAX_REPEATS = 300
+
 
 class TaskError(ValueError):
   """A task that cannot be built or has no problem; says what to change."""
@@ -48,6 +51,7 @@ class Problem:
     answer: The answer in the one form the verifier accepts.
     facts: Plain data that the verifier and the oracle need. Its layout is the
       task's own.
+    identity: What the problem is, up to renaming and reordering.
   """
 
   id: int
@@ -55,6 +59,7 @@ class Problem:
   prompt: str
   answer: str
   facts: tuple[Any, ...]
+  identity: str
 
 
 # (completion tokens, completion length, answer tokens) -> is it right?
@@ -179,7 +184,7 @@ def draw(
   index: int,
   propose: Callable[[Draws], tuple[str, Any] | None],
   advice: str,
-) -> tuple[Any, Draws]:
+) -> tuple[str, Any, Draws]:
   """Draws the content of one problem.
 
   Args:
@@ -191,7 +196,8 @@ def draw(
     advice: What to change if no problem is found, completing a sentence.
 
   Returns:
-    The content, and its stream of draws for whatever else is random.
+    The identity, the content, and its stream of draws for whatever else is
+    random.
   """
   if split not in SPLITS:
     raise TaskError(f"unknown split {split!r}: use one of {', '.join(SPLITS)}")
@@ -201,11 +207,36 @@ def draw(
   for _ in range(MAX_DRAWS):
     proposal = propose(rng)
     if proposal is not None and split_of(proposal[0]) == split:
-      return proposal[1], rng
+      return *proposal, rng
   raise TaskError(
     f"a task with no solvable problem: {MAX_DRAWS} draws gave none for the "
     f"{split} split; {advice}"
   )
+
+
+def different(
+  task: Task, split: str, start: int, count: int
+) -> tuple[Problem, ...]:
+  """Returns `count` problems of a split from `start` on, no two the same.
+
+  An interval over problems that repeat each other would be too narrow.
+
+  Raises:
+    TaskError: If the split is too small to find as many.
+  """
+  found: dict[str, Problem] = {}
+  index, fruitless = start, 0
+  while len(found) < count:
+    problem = task.problem(split, index)
+    fruitless = fruitless + 1 if problem.identity in found else 0
+    found.setdefault(problem.identity, problem)
+    index += 1
+    if fruitless > MAX_REPEATS:
+      raise TaskError(
+        f"{count} different problems are wanted and the {split} split has"
+        f" hardly more than {len(found)}: ask for fewer, or widen the task"
+      )
+  return tuple(found.values())
 
 
 def check_at_least(**minimum: tuple[int, int]) -> None:

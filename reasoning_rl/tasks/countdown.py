@@ -101,7 +101,7 @@ class Countdown:
     The target is what random operations make of the numbers, so targets that
     many ways lead to are drawn more often.
     """
-    (numbers, target), _ = base.draw(
+    identity, (numbers, target), _ = base.draw(
       self.seed, split, index, self._propose, _ADVICE
     )
     return base.Problem(
@@ -110,6 +110,7 @@ class Countdown:
       prompt=f"{_listed(numbers)}={target}\n",
       answer=str(target),
       facts=(numbers, target),
+      identity=identity,
     )
 
   def demonstration(self, problem: base.Problem) -> tuple[str, ...]:

@@ -22,6 +22,7 @@ _PROBLEM = base.Problem(
     (("a", "c", "+", "e"), ("f", "b", "-", "e"), ("d", "a", "-", "b")),
     ("a", "d"),
   ),
+  identity="",
 )
 _A, _F, _D = "c+e57=a65\n", "b-e57=f77\n", "a-b34=d31\n"
 _ANSWER = "=65 31\n"

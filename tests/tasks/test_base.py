@@ -6,7 +6,7 @@ import hashlib
 import numpy as np
 import pytest
 
-from reasoning_rl.tasks import base
+from reasoning_rl.tasks import base, countdown
 
 
 def test_draws_are_the_raw_bits_of_the_seeded_generator():
@@ -57,7 +57,7 @@ def test_draw_returns_only_content_of_the_wanted_split():
 
   for split in base.SPLITS:
     for index in range(20):
-      number, _ = base.draw(0, split, index, propose, "")
+      _, number, _ = base.draw(0, split, index, propose, "")
       assert number % 2 and base.split_of(str(number)) == split
 
 
@@ -73,6 +73,34 @@ def test_a_draw_that_never_succeeds_says_what_to_change():
 def test_a_wrong_split_or_index_is_named(split, index, message):
   with pytest.raises(base.TaskError, match=message):
     base.draw(0, split, index, lambda rng: ("", ""), "")
+
+
+class _Repeating(countdown.Countdown):
+  """A task of five problems, again and again."""
+
+  def problem(self, split, index):
+    return base.Problem(index, split, "", "", (), f"{index % 5}")
+
+
+def test_different_problems_are_the_first_of_each_identity():
+  found = base.different(_Repeating(), "heldout", 3, 5)
+  assert [problem.id for problem in found] == [3, 4, 5, 6, 7]
+  task = countdown.Countdown(numbers=3, max_number=5, target_max=30)
+  found = base.different(task, "validation", 10, 10)
+  assert len({(tuple(sorted(p.facts[0])), p.facts[1]) for p in found}) == 10
+  repeated = [
+    p
+    for p in (task.problem("validation", i) for i in range(10, found[-1].id))
+    if p.id not in {f.id for f in found}
+  ]
+  assert repeated, "the range must hold repeats, or nothing was tested"
+  before = {f.identity: f.id for f in found}
+  assert all(before[p.identity] < p.id for p in repeated)
+
+
+def test_a_split_with_too_few_different_problems_says_how_many_there_are():
+  with pytest.raises(base.TaskError, match="6 different.*more than 5: ask"):
+    base.different(_Repeating(), "heldout", 0, 6)
 
 
 @pytest.mark.parametrize(
@@ -91,6 +119,6 @@ def test_only_newlines_end_thoughts(completion, thoughts):
 
 
 def test_first_unreachable_is_the_first_prefix_that_fails():
-  problem = base.Problem(0, "train", "", "", ())
+  problem = base.Problem(0, "train", "", "", (), "")
   assert base.first_unreachable(lambda _, t: len(t) < 3, problem, "abcd") == 2
   assert base.first_unreachable(lambda _, t: True, problem, "abcd") is None

@@ -18,6 +18,7 @@ def _problem(numbers, target):
     prompt=f"{' '.join(map(str, numbers))}={target}\n",
     answer=str(target),
     facts=(tuple(numbers), target),
+    identity="",
   )
 
 
