@@ -53,12 +53,14 @@ class Plan:
     width: Frontier width, for frontier searches.
     candidates: Thoughts per expanded node.
     passes: Most passes.
+    thoughts: Thoughts whose keys and values fit.
   """
 
   method: str
   width: int
   candidates: int
   passes: int
+  thoughts: int
 
 
 def plan(
@@ -68,27 +70,40 @@ def plan(
 
   Beam search samples `budget` thoughts per depth, M for each of the N / M it
   keeps (arXiv:2408.03314). MCTS expands M thoughts per pass until its tokens
-  are spent, so its passes are only bounded here; its M is at most half the
-  budget, since the first solution alone costs M samples. Where a nucleus leaves
-  an expansion fewer than M thoughts, there may be more passes, and the config
-  may ask for more beams.
+  are spent, so its passes are only bounded here; its M grows with the budget,
+  see `_tree_candidates`. Where a nucleus leaves an expansion fewer than M
+  thoughts, the config may ask for more beams.
   """
   config, depth = experiment.config.search, experiment.max_thoughts
   if method == "independent":
-    return Plan(method, budget, 1, depth)
+    return Plan(method, budget, 1, depth, budget * depth)
   if method == "beam":
     candidates = min(config.beam_candidates, budget)
     width = max(1, int(budget * config.beam_stretch) // candidates)
-    return Plan(method, width, candidates, depth)
+    thoughts = width * candidates * depth
+    return Plan(method, width, candidates, depth, thoughts)
   if method == "mcts":
-    candidates = min(config.mcts_candidates, budget, max(2, budget // 2))
-    how = experiment.expand_config(candidates, config.draw).sampling
-    # Thoughts that passes may be full of, over those that the budget pays for.
-    slack = 2 if how.top_p == 1 and how.top_k == 0 else 4
-    thoughts = slack * budget * depth
-    passes = max(1, thoughts // (candidates * config.leaves_per_pass))
-    return Plan(method, 1, candidates, passes)
+    candidates = _tree_candidates(config.mcts_candidates, budget, depth)
+    # A pass decodes a thought at the least, or visits a complete solution.
+    passes = -(-2 * budget * depth // config.leaves_per_pass)
+    # Thoughts in common beginnings are paid once and kept once each.
+    thoughts = max(3 * budget * depth, candidates * config.leaves_per_pass)
+    return Plan(method, 1, candidates, passes, thoughts)
   raise ValueError(f"method is {method!r}; use one of {METHODS}.")
+
+
+def _tree_candidates(least: int, budget: int, depth: int) -> int:
+  """Returns the thoughts per expanded node of a tree search, M.
+
+  As many as the config asks for, or as it takes for twice as many nodes before
+  the last thought as the budget pays for solutions: fewer, and the tree would
+  be exhausted before the budget. At most half the budget, since the first
+  solution alone costs M samples.
+  """
+  enough = 1
+  while enough ** max(1, depth - 1) < 2 * budget and enough < budget:
+    enough += 1
+  return min(max(least, enough), budget, max(2, budget // 2))
 
 
 def runs(
@@ -167,9 +182,8 @@ class Searcher:
 
   def pool_bytes(self) -> int:
     """Returns the bytes of keys and values that one problem may need."""
-    experiment, is_tree = self.experiment, self.plan.method == "mcts"
-    rules = self._mcts if is_tree else self._frontier
-    slots = (rules.capacity(self.plan.passes) - 1) * experiment.thought_size
+    experiment = self.experiment
+    slots = self.plan.thoughts * experiment.thought_size
     networks = [experiment.policy]
     if experiment.search_prm is not None:
       networks.append(experiment.search_prm)
@@ -201,7 +215,7 @@ class Searcher:
       problem_id,
     )
     size = experiment.thought_size
-    tree = tree_lib.plant(root, capacity, size, (capacity - 1) * size)
+    tree = tree_lib.plant(root, capacity, size, self.plan.thoughts * size)
     return tree if is_tree else frontier.start(tree, self._frontier)
 
   def _run_fn(self, params, rng, state, token_budget):

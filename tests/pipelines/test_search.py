@@ -53,17 +53,48 @@ def test_a_tree_search_can_complete_two_solutions_in_its_budget(experiment):
   np.testing.assert_allclose(limits, expected)
 
 
-def test_a_nucleus_is_that_of_the_search_and_pays_for_more_passes(experiment):
+def test_a_tree_is_wide_enough_for_its_budget(experiment):
+  assert experiment.max_thoughts == 3  # M² nodes before the last thought.
   config = experiment.config.search
-  made = lambda: (
-    experiment.expand_config(4, "distinct").sampling.top_p,
-    search.plan(experiment, "mcts", 16).passes,
-  )
+  made = lambda: [
+    search.plan(experiment, "mcts", b).candidates for b in (2, 4, 8, 16, 64)
+  ]
+  # No more than half the budget, no fewer than 8, and 12² is above 2 · 64.
+  assert made() == [2, 2, 4, 8, 12]
+  config.mcts_candidates = 3
+  try:
+    assert made() == [2, 2, 4, 6, 12]  # 4² and 6² are 2 · 8 and above 2 · 16.
+  finally:
+    config.mcts_candidates = 8
+
+
+def test_a_tree_of_few_thoughts_a_pass_still_spends_its_budget(
+  experiment, params
+):
+  config = experiment.config.search
+  problems = experiment.problems("validation", 0, 3)
+  # A tree exhausts a sure policy; this one is sure of nothing, and its nucleus
+  # leaves few of the wide expansion's thoughts.
+  config.top_p, tokens = 0.6, 16 * experiment.completion_size // 2
+  try:
+    plan = search.plan(experiment, "mcts", 16)
+    searcher = search.Searcher(experiment, plan)
+    found = searcher.search(params, experiment.rng(2), problems, (tokens,))[0]
+  finally:
+    config.top_p = 1.0
+  exhausted = found.tree.exhausted_mask[:, 0]
+  assert (exhausted | (found.policy_tokens >= tokens)).all()
+  assert not exhausted.all()
+
+
+def test_a_nucleus_is_that_of_the_search(experiment):
+  config = experiment.config.search
+  made = lambda: experiment.expand_config(4, "distinct").sampling.top_p
   sampled = lambda: experiment.expand_config(1, "independent").sampling.top_p
-  before, passes = made()
+  before = made()
   config.top_p = 0.9
   try:
-    assert (before, *made()) == (1, 0.9, 2 * passes)
+    assert (before, made()) == (1, 0.9)
     assert experiment.sampling.top_p == sampled() == 1  # Of whole solutions.
   finally:
     config.top_p = 1.0
