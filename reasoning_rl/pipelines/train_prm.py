@@ -52,12 +52,13 @@ def _train(stage, name, iterations, policy):
   source = labelled(stage, iterations)
   stream = stage_lib.STREAMS["prm" if is_prm else "orm"]
   start = from_policy(network, policy, experiment.rng(stream))
+  num_steps = config.steps if is_prm else config.orm_steps or config.steps
   make_loss = losses.thought if is_prm else losses.outcome
   task = fit_lib.Fit(
     name=name,
     loss_fn=make_loss(network),
     batch_at=batches.batch_fn(experiment, source, config.batch_size, stream),
-    num_steps=config.steps,
+    num_steps=num_steps,
     optimizer=config.optimizer,
     # On a shared trunk the policy must stay what it is.
     trainable=r"thought_head/.*"
@@ -66,7 +67,7 @@ def _train(stage, name, iterations, policy):
   )
   stage.fit(task, start, stage.prm_directory(name), stream)
   return {
-    "steps": config.steps,
+    "steps": num_steps,
     "trajectories": len(source.length),
     "labels": int(source.label_mask.sum()),
     "label_mean": float(source.labels[source.label_mask].mean()),

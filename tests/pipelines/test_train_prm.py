@@ -1,0 +1,76 @@
+"""Tests of what the reward models learn from, and where they begin."""
+
+import pathlib
+
+import jax
+import numpy as np
+import pytest
+
+from reasoning_rl.pipelines import config_file, train_prm
+from reasoning_rl.pipelines import stage as stage_lib
+
+_CONFIGS = pathlib.Path(__file__).parents[2] / "configs"
+
+
+def test_a_right_solution_makes_its_thoughts_right_under_hard_labels(collected):
+  source = train_prm.labelled(collected, [0])
+  # The second row has no labels and is left out; the first one's completions
+  # all failed, but the solution itself did not.
+  np.testing.assert_array_equal(source.labels, [[1, 1], [0, 0], [1, 0]])
+  np.testing.assert_array_equal(source.outcome_reward, [1, 0, 0])
+
+
+def test_a_completion_makes_right_all_the_thoughts_it_goes_on_from(
+  collected, trajectories
+):
+  found = trajectories
+  found.labels[2:] = [[0, 0], [0, 0.5]]
+  found.label_mask[2:] = [[1, 1], [1, 0]]
+  source = train_prm.labelled(collected, [0])
+  # What is not labelled says nothing, not even of the thoughts before it.
+  np.testing.assert_array_equal(source.labels, [[1, 1], [0, 0], [0, 0]])
+  found.label_mask[3] = True
+  source = train_prm.labelled(collected, [0])
+  np.testing.assert_array_equal(source.labels[2], [1, 1])
+
+
+def test_soft_labels_are_the_estimates_themselves(collected):
+  collected.config.prm.label = "soft"
+  source = train_prm.labelled(collected, [0])
+  np.testing.assert_array_equal(source.labels, [[0, 1], [0, 0], [0.5, 0]])
+
+
+def test_labels_after_the_first_error_can_be_dropped(collected):
+  collected.config.prm.until_first_error = True
+  source = train_prm.labelled(collected, [0])
+  np.testing.assert_array_equal(source.label_mask, [[1, 1], [1, 0], [1, 1]])
+
+
+@pytest.mark.parametrize("tied", [True, False])
+def test_an_implicit_prm_begins_as_the_policys_language_model(tied, tmp_path):
+  config = config_file.load(_CONFIGS / "arithmetic.py", "tiny")
+  config.network.tied_embedding = tied
+  with stage_lib.open_stage(config, tmp_path / "run") as stage:
+    experiment = stage.experiment
+    policy = experiment.policy.init(experiment.rng(0))
+    for network in (experiment.prm, experiment.orm):
+      start = train_prm.from_policy(network, policy, experiment.rng(1))
+      assert start.pop("implicit_head")
+      jax.tree.map(np.testing.assert_array_equal, start, policy)
+
+
+def test_an_unknown_kind_of_label_is_refused(collected):
+  collected.config.prm.label = "oracle"
+  with pytest.raises(ValueError, match="prm.label is 'oracle'"):
+    train_prm.labelled(collected, [0])
+
+
+def test_the_orm_may_learn_for_fewer_steps(collected):
+  stage = collected
+  stage.config.prm.update(steps=2, orm_steps=0, batch_size=2)
+  stage.config.prm.optimizer.warmup_steps = 0
+  policy = stage.experiment.policy.init(stage.experiment.rng(0))
+  learn = lambda name: train_prm.train(stage, name, [0], policy)["steps"]
+  assert (learn("prm_0"), learn("orm_0")) == (2, 2)
+  stage.config.prm.orm_steps = 1
+  assert (learn("prm_1"), learn("orm_1")) == (2, 1)
