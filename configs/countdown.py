@@ -31,7 +31,7 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
   # nodes. The last operation is certain, and drawing others beside it without
   # replacement would pay for slips: a nucleus leaves them out.
   config.search.update(
-    beam_candidates=2, beam_stretch=1.25, mcts_candidates=4, top_p=0.95
+    beam_candidates=2, beam_stretch=1.5, mcts_candidates=6, top_p=0.9
   )
   config.loop.update(iterations=1, baselines=("demonstrations",))
   config.evaluate.problems = 500

@@ -95,13 +95,13 @@ def plan(
 def _tree_candidates(least: int, budget: int, depth: int) -> int:
   """Returns the thoughts per expanded node of a tree search, M.
 
-  As many as the config asks for, or as it takes for twice as many nodes before
-  the last thought as the budget pays for solutions: fewer, and the tree would
-  be exhausted before the budget. At most half the budget, since the first
-  solution alone costs M samples.
+  As many as the config asks for, or as it takes for as many nodes before the
+  last thought as the budget pays for solutions: fewer, and the tree would be
+  exhausted before the budget. At most half the budget, since the first solution
+  alone costs M samples.
   """
   enough = 1
-  while enough ** max(1, depth - 1) < 2 * budget and enough < budget:
+  while enough ** max(1, depth - 1) < budget and enough < budget:
     enough += 1
   return min(max(least, enough), budget, max(2, budget // 2))
 
