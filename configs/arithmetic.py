@@ -36,10 +36,9 @@ def _make_notebook(config):
   config.network.num_layers = 2
   config.sft.update(
     demonstrations=1000,
-    held_steps=100,
-    hold_until=1.0,
-    decay_steps=200,
-    max_decay_steps=400,
+    decay_steps=300,
+    max_steps=500,
+    min_steps=300,
     validate_every=50,
     validation_problems=256,
   )
@@ -62,11 +61,10 @@ def _make_tiny(config):
   config.network.max_positions = 64
   config.sft.update(
     demonstrations=1000,
-    held_steps=20,
-    hold_until=1.0,
-    decay_steps=90,
-    max_decay_steps=90,
-    validate_every=45,
+    decay_steps=110,
+    max_steps=110,
+    min_steps=110,
+    validate_every=55,
     validation_problems=64,
   )
   config.collect.update(

@@ -117,15 +117,13 @@ def _add_learning(config):
   config.sft = ml_collections.ConfigDict()
   config.sft.demonstrations = 360  # Seed solutions; the oracle's only use.
   config.sft.batch_size = 64  # Demonstrations per step.
-  config.sft.held_steps = 1200  # Most steps at the peak learning rate,
-  config.sft.hold_until = 0.25  # which also end at this validation pass@1.
-  config.sft.decay_steps = 20  # Then the learning rate decays within these.
-  config.sft.max_decay_steps = 300  # Most steps from the peak to a plateau.
-  config.sft.validate_every = 10  # Steps between validations.
+  config.sft.decay_steps = 1200  # The learning rate has decayed by then.
+  config.sft.max_steps = 1800  # Upper limit of the warm-up.
+  config.sft.validate_every = 100  # Steps between validations.
   config.sft.validation_problems = 512  # One sample each.
   config.sft.plateau_gain = 0.01  # Stop if the last fifth gained less.
+  config.sft.min_steps = 1200  # Never stop before.
   config.sft.optimizer = _optimizer(5e-3, 100, "cosine", weight_decay=1.0)
-  config.sft.optimizer.end_fraction = 0.001  # Else it goes on gaining slowly.
 
   _add_reward_models(config)
   _add_policy_learning(config)
@@ -153,7 +151,7 @@ def _add_reward_models(config):
   config.prm.aggregation = (
     "min"  # A solution's score: min, product, last, mean.
   )
-  config.prm.steps = 300
+  config.prm.steps = 100
   config.prm.orm_steps = 0  # Of the ORM; 0: as many.
   config.prm.batch_size = 128  # Solutions per step.
   config.prm.optimizer = _optimizer(3e-3, 10, "cosine")
@@ -219,7 +217,7 @@ def _add_measuring(config):
   config.evaluate = ml_collections.ConfigDict(
     dict(
       problems=200,  # Held-out problems, all different,
-      first_problem=30_000,  # from here on: earlier ones were seen in tuning.
+      first_problem=40_000,  # from here on: earlier ones were seen in tuning.
       budgets=(1, 2, 4, 8, 16),  # Samples' worth of policy tokens.
       methods=("beam", "mcts"),  # Searches, beside sampling.
       validation_problems=200,  # For what is chosen on validation.

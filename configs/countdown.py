@@ -15,12 +15,7 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
     max_number=10, target_min=10, target_max=30, max_value=30
   )
   config.sft.update(
-    demonstrations=2000,
-    held_steps=100,
-    hold_until=1.0,
-    decay_steps=800,
-    max_decay_steps=800,
-    validate_every=100,
+    demonstrations=2000, decay_steps=800, min_steps=900, max_steps=900
   )
   config.sft.optimizer.end_fraction = 0.02
   # Many problems once: what the PRM has to learn is where each can still go.
@@ -53,11 +48,10 @@ def _make_tiny(config):
   config.network.max_positions = 64
   config.sft.update(
     demonstrations=100,
-    held_steps=10,
-    hold_until=1.0,
-    decay_steps=30,
-    max_decay_steps=30,
-    validate_every=15,
+    decay_steps=40,
+    max_steps=40,
+    min_steps=40,
+    validate_every=20,
     validation_problems=32,
   )
   config.collect.update(

@@ -1,15 +1,8 @@
-"""Supervised warm-up on the seed demonstrations, until it stops gaining.
-
-The learning rate is held and then decays (arXiv:2404.06395). A small network
-goes from solving nothing to solving most of what its demonstrations can teach
-within a few dozen steps, at a time that chance decides. To stop between, the
-decay may begin at a validation pass@1 and not only after a number of steps.
-"""
+"""Supervised warm-up on the seed demonstrations, until it stops gaining."""
 
 from __future__ import annotations
 
 import pathlib
-from collections.abc import Sequence
 from typing import Any
 
 import ml_collections
@@ -24,7 +17,6 @@ from reasoning_rl.pipelines import stage as stage_lib
 from reasoning_rl.pipelines.errors import ConfigError
 
 NAME = "sft"
-HELD = "sft_held"  # At the peak learning rate, before `NAME`.
 # Training problems from here on are searched, and never demonstrated.
 MAX_DEMONSTRATIONS = 500_000
 
@@ -37,41 +29,36 @@ def run(config: ml_collections.ConfigDict, path: pathlib.Path) -> None:
 
 def warm_up(stage: stage_lib.Stage) -> dict[str, Any]:
   """Trains the first policy; its checkpoints are `policy/sft`."""
-  return stage.once(NAME, lambda: _warm_up(stage))
+  config = stage.config.sft
+  experiment = stage.experiment
 
-
-def _warm_up(stage: stage_lib.Stage) -> dict[str, Any]:
-  config, experiment = stage.config.sft, stage.experiment
-  source = demonstrations(stage)
-  validation = _Validation(stage)
-  held = config.optimizer.copy_and_resolve_references()
-  decay = config.optimizer.copy_and_resolve_references()
-  held.schedule, decay.warmup_steps = "constant", 0
-  phases = (
-    (HELD, held, config.held_steps, validation.reached),
-    (NAME, decay, config.max_decay_steps, validation.plateaued),
-  )
-  params = experiment.policy.init(experiment.rng(stage_lib.STREAMS["init"]))
-  for phase, (name, optimizer, num_steps, stop) in enumerate(phases):
-    path = (stage_lib.STREAMS["sft"], phase)
+  def work():
+    source = demonstrations(stage)
+    validate = _Validation(stage)
+    params = experiment.policy.init(experiment.rng(stage_lib.STREAMS["init"]))
     task = fit_lib.Fit(
-      name=name,
+      name=NAME,
       loss_fn=losses.supervised(experiment.policy),
-      batch_at=batches.batch_fn(experiment, source, config.batch_size, *path),
-      num_steps=num_steps,
-      optimizer=optimizer,
+      batch_at=batches.batch_fn(
+        experiment, source, config.batch_size, stage_lib.STREAMS["sft"]
+      ),
+      num_steps=config.max_steps,
+      optimizer=config.optimizer,
       decay_steps=config.decay_steps,
-      stop=stop,
+      stop=validate,
     )
-    params, notes = stage.fit(task, params, stage.policy_directory(name), *path)
-    validation.go_on_from(notes["validation"])
-  history = notes["validation"]
-  return {
-    "steps": history[-1][0],
-    "validation_pass_at_1": history[-1][1],
-    "validation": history,
-    "demonstrations": config.demonstrations,
-  }
+    _, notes = stage.fit(
+      task, params, stage.policy_directory(NAME), stage_lib.STREAMS["sft"]
+    )
+    history = notes["validation"]
+    return {
+      "steps": history[-1][0],
+      "validation_pass_at_1": history[-1][1],
+      "validation": history,
+      "demonstrations": config.demonstrations,
+    }
+
+  return stage.once(NAME, work)
 
 
 def demonstrations(stage: stage_lib.Stage) -> types.SupervisedBatch:
@@ -95,7 +82,7 @@ def demonstrations(stage: stage_lib.Stage) -> types.SupervisedBatch:
   )
 
 
-def plateaued(history: Sequence[Sequence[float]], gain: float) -> bool:
+def plateaued(history: list[list[float]], gain: float) -> bool:
   """Returns whether the last fifth of the steps gained less than `gain`.
 
   Args:
@@ -110,7 +97,7 @@ def plateaued(history: Sequence[Sequence[float]], gain: float) -> bool:
 
 
 class _Validation:
-  """Measures sampled pass@1 on validation problems and says when to stop."""
+  """Measures sampled pass@1 on validation problems and stops on a plateau."""
 
   def __init__(self, stage: stage_lib.Stage):
     config = stage.config.sft
@@ -119,35 +106,16 @@ class _Validation:
       "validation", 0, config.validation_problems
     )
     self._sampler = sampler_lib.Sampler(stage.experiment, 1)
-    self._before: list[list[float]] = []
 
-  def go_on_from(self, history: list[list[float]]) -> None:
-    """Counts the steps that follow from the last of `history`."""
-    self._before = history
-
-  def reached(self, step: int, params: Any, notes: dict[str, Any]) -> bool:
-    """Returns whether the learning rate has been held for long enough."""
-    last = step == self._config.held_steps
-    history = self._measured(step, params, notes, last)
-    return bool(history) and history[-1][1] >= self._config.hold_until
-
-  def plateaued(self, step: int, params: Any, notes: dict[str, Any]) -> bool:
-    """Returns whether it has decayed, and pass@1 has stopped gaining."""
-    last = step == self._config.max_decay_steps
-    history = self._measured(step, params, notes, last)
-    if not history or step < self._config.decay_steps:
+  def __call__(self, step: int, params: Any, notes: dict[str, Any]) -> bool:
+    if step % self._config.validate_every and step < self._config.max_steps:
       return False
-    return plateaued(history, self._config.plateau_gain)
-
-  def _measured(self, step, params, notes, last):
-    """Validates if it is time; returns the history then, () otherwise."""
-    if step % self._config.validate_every and not last:
-      return ()
-    step += int(self._before[-1][0]) if self._before else 0
     rng = self._stage.experiment.rng(stage_lib.STREAMS["validate"], step)
     samples = self._sampler.sample(params, rng, self._problems)
     pass_at_1 = float(np.mean(np.asarray(samples.outcome_reward)))
-    notes.setdefault("validation", list(self._before))
-    notes["validation"] = [*notes["validation"], [step, pass_at_1]]
+    history = [*notes.get("validation", []), [step, pass_at_1]]
+    notes["validation"] = history
     self._stage.progress.say(f"  sft step {step}: pass@1 {pass_at_1:.3f}")
-    return notes["validation"]
+    return step >= self._config.min_steps and plateaued(
+      history, self._config.plateau_gain
+    )

@@ -157,9 +157,9 @@ def test_every_stage_runs_alone_on_what_the_one_before_left(
   flags = (
     # Named as well, it must not hide the imitation that went on from it.
     f"--config.inputs.policy={checkpoints / 'sft'}",
-    "--config.sft.held_steps=5",
-    "--config.sft.decay_steps=15",
-    "--config.sft.max_decay_steps=15",
+    "--config.sft.max_steps=20",
+    "--config.sft.min_steps=20",
+    "--config.sft.decay_steps=20",
     "--config.collect.problems=8",
     "--config.collect.labelled=8",
     "--config.prm.steps=3",
@@ -216,7 +216,7 @@ def test_a_killed_learner_continues_to_the_same_parameters(
     return False
 
   with monkeypatch.context() as patch:
-    patch.setattr(train_sft._Validation, "plateaued", die)
+    patch.setattr(train_sft._Validation, "__call__", die)
     with pytest.raises(_KilledError):
       train_sft.run(*_load(cut, *flags))
   train_sft.run(*_load(cut, *flags))

@@ -21,9 +21,7 @@ _CONFIGS = pathlib.Path(__file__).parents[2] / "configs"
 
 def _config(*names):
   config = config_file.load(_CONFIGS / "arithmetic.py", "tiny")
-  config.sft.update(
-    demonstrations=8, batch_size=8, held_steps=1, max_decay_steps=1
-  )
+  config.sft.update(demonstrations=8, max_steps=2, min_steps=2, batch_size=8)
   config.sft.validation_problems = 8
   config.collect.update(problems=4, rollouts=2, labelled=2, rows=64)
   config.imitation.update(steps=3, batch_size=8)
