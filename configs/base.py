@@ -201,7 +201,7 @@ def _add_measuring(config):
   config.search = ml_collections.ConfigDict(
     dict(
       beam_candidates=8,  # Thoughts per expanded node of a beam search, A.
-      mcts_candidates=8,  # The same of a tree search.
+      mcts_candidates=8,  # Least of a tree search; a large budget takes more.
       beam_stretch=1.0,  # Widens beams whose nodes cost less than A thoughts.
       draw="distinct",  # Or "merged": independent, equal ones made one.
       top_p=1.0,  # Nucleus of a thought's tokens; 1 keeps all.
