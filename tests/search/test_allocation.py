@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import collections
 import functools
 import itertools
 import math
@@ -12,143 +11,41 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from reasoning_rl import tree as tree_lib
-from reasoning_rl.search import allocation, frontier
-from tests.search import reference, reference_frontier
+from reasoning_rl.search import allocation
+from tests.search import cases, reference, reference_frontier
 from tests.search import table as table_lib
-
-BRANCHING, DEPTH, ROWS = 6, 4, 256
-NO_NODE = tree_lib.Tree.NO_NODE
-NO_LIMIT = np.full(ROWS, np.iinfo(np.int32).max, np.int32)
-RNG = jax.random.key(5)
-Config = frontier.FrontierConfig
-CONFIGS = {
-  "independent": Config(6, 1, "independent"),
-  "best": Config(3, 2, refill=True),
-  "subtrees": Config(3, 2, "subtrees", "min"),
-  "rebase": Config(6, 1, "rebase", temperature=0.3),
-  "particles": Config(6, 1, "particles", temperature=1.5),
-  "breadth_first": Config(3, 2, "breadth_first", prune_score=0.3),
-  "depth_first": Config(
-    9, 3, "depth_first", leaves_per_pass=1, prune_score=0.3
-  ),
-  "lookahead": Config(3, 2, "best", "product", lookahead=2),
-}
-PASSES = {name: DEPTH for name in CONFIGS} | {"depth_first": 12}
-every_rule = pytest.mark.parametrize("name", CONFIGS)
-TRACES = []
-
-
-@functools.cache
-def expand_fn(num_candidates):
-  return table_lib.make_expand_fn(num_candidates, BRANCHING)
-
-
-@functools.partial(jax.jit, static_argnames="config")
-def _jitted(params, state, config, num_passes, token_budget):
-  TRACES.append(config)
-  return frontier.run(
-    params,
-    RNG,
-    state,
-    expand_fn(config.num_candidates),
-    config,
-    num_passes,
-    token_budget,
-    expand_fn(1),
-  )
-
-
-def start(table, config, passes=DEPTH, problem_id=None):
-  tree = table_lib.plant(table, config.capacity(passes), problem_id)
-  return frontier.start(tree, config)
-
-
-def search(table, name, passes=None, state=None, budget=NO_LIMIT, config=None):
-  config = config or CONFIGS[name]
-  state = start(table, config, PASSES[name]) if state is None else state
-  passes = PASSES[name] if passes is None else passes
-  passes = jnp.asarray(passes, jnp.int32)
-  return jax.device_get(_jitted(table, state, config, passes, budget))
-
-
-@pytest.fixture(scope="module")
-def table():
-  return table_lib.make_table(0, ROWS, BRANCHING, DEPTH)
-
-
-@pytest.fixture(scope="module")
-def problems(table):
-  return [reference.Problem(table, row, BRANCHING) for row in range(ROWS)]
-
-
-def path_to(state, row, node):
-  path = []
-  while node != NO_NODE:
-    path.insert(0, int(state.tree.hidden[row, node, 0]))
-    node = state.tree.parents[row, node]
-  return tuple(path) or None
-
-
-def paths(state, row):
-  return [path_to(state, row, node) for node in state.nodes[row]]
-
-
-def after_every_pass(table, name):
-  """Yields the number of passes and the search after them."""
-  config, state = CONFIGS[name], None
-  state = start(table, config, PASSES[name])
-  for passes in range(1, PASSES[name] + 1):
-    state = search(table, name, 1, state)
-    yield passes, state
-
-
-def assert_same(one, two, rows=slice(None), other=slice(None)):
-  """Asserts that rows of two searches agree in all that can be reached."""
-  np.testing.assert_array_equal(one.nodes[rows], two.nodes[other])
-  np.testing.assert_array_equal(one.best_score[rows], two.best_score[other])
-  for name in ("valid_mask", "open_mask", "children_start", "pool_used"):
-    x, y = getattr(one.tree, name)[rows], getattr(two.tree, name)[other]
-    np.testing.assert_array_equal(x, y)
-  valid = one.tree.valid_mask[rows]
-  for name in ("parents", "tokens", "lengths", "hidden", "thought_rewards"):
-    x, y = getattr(one.tree, name)[rows], getattr(two.tree, name)[other]
-    np.testing.assert_array_equal(x[valid], y[valid])
-  for name in ("policy_tokens", "prm_tokens"):
-    x, y = getattr(one.tree, name)[rows], getattr(two.tree, name)[other]
-    np.testing.assert_array_equal(x, y)
-
 
 # Each rule against its reference, after every pass.
 
 
-@pytest.mark.parametrize("name", ["subtrees", "breadth_first", "lookahead"])
-def test_a_ranking_rule_equals_its_reference(table, problems, name):
-  wanted = {
-    "subtrees": functools.partial(
-      reference_frontier.subtrees, aggregation="min"
-    ),
-    "breadth_first": functools.partial(
-      reference_frontier.breadth_first, threshold=0.3
-    ),
-    "lookahead": functools.partial(
-      reference_frontier.beam, aggregation="product", lookahead=2
-    ),
-  }[name]
-  for passes, state in after_every_pass(table, name):
-    for row, problem in enumerate(problems):
-      assert paths(state, row) == wanted(problem, 3, 2, passes)
+RANKING = ["independent", "best", "subtrees", "breadth_first", "lookahead"]
 
 
-def test_reward_balanced_search_equals_its_reference(table, problems):
+@pytest.mark.parametrize("name", RANKING)
+def test_a_ranking_rule_equals_its_reference(name):
+  for passes, state in cases.after_every_pass(name):
+    for row, problem in enumerate(cases.problems()):
+      assert cases.holds(state, row, cases.wanted(name, problem, passes))
+
+
+def test_reward_balanced_search_equals_its_reference():
   shared = 0
-  for passes, state in after_every_pass(table, "rebase"):
-    for row, problem in enumerate(problems):
-      found = collections.Counter(paths(state, row))
-      del found[None]
-      assert found == reference_frontier.rebase(problem, 6, passes, 0.3)
-      shared += any(count > 1 for count in found.values())
-  assert shared > ROWS
+  for passes, state in cases.after_every_pass("rebase"):
+    for row, problem in enumerate(cases.problems()):
+      expected = cases.wanted("rebase", problem, passes)
+      assert cases.holds(state, row, expected)
+      shared += any(count > 1 for count in expected.values())
+  assert shared > cases.ROWS
+
+
+@pytest.mark.parametrize("name", [*RANKING, "rebase"])
+def test_all_scores_equal_keep_the_earlier_candidates(name):
+  table = table_lib.make_table(3, cases.ROWS, cases.BRANCHING, cases.DEPTH)
+  table = table.replace(thought_rewards=np.full_like(table.values, 0.5))
+  for passes, state in cases.after_every_pass(name, table):
+    for row in range(32):
+      problem = reference.Problem(table, row, cases.BRANCHING)
+      assert cases.holds(state, row, cases.wanted(name, problem, passes))
 
 
 @functools.cache
@@ -156,35 +53,35 @@ def particle_noise(tokens):
   """Returns the numbers that every problem's particles are drawn by."""
   fold = lambda rng, *xs: functools.reduce(jax.random.fold_in, xs, rng)
   of_problem = lambda x: jax.random.gumbel(
-    fold(RNG, 2**32 - 1, x, tokens), (6, 12)
+    fold(cases.RNG, 2**32 - 1, x, tokens), (6, 12)
   )
-  every = jax.vmap(of_problem)(jnp.arange(ROWS))
+  every = jax.vmap(of_problem)(jnp.arange(cases.ROWS))
   return np.asarray(every, float)[..., 6:]
 
 
-def test_particle_filtering_equals_its_reference(table, problems):
+def test_particle_filtering_equals_its_reference():
   moved = 0
-  for passes, state in after_every_pass(table, "particles"):
-    for row, problem in enumerate(problems):
+  for passes, state in cases.after_every_pass("particles"):
+    for row, problem in enumerate(cases.problems()):
       noise = lambda tokens, r=row: particle_noise(tokens)[r]
-      expected = reference_frontier.particles(problem, 6, passes, 1.5, noise)
-      assert paths(state, row) == expected
+      expected = cases.wanted("particles", problem, passes, noise)
+      assert cases.holds(state, row, expected)
       moved += len(set(expected)) < 6
-  assert moved > ROWS
+  assert moved > cases.ROWS
 
 
-def test_depth_first_search_expands_in_the_order_of_recursion(table, problems):
+def test_depth_first_search_expands_in_the_order_of_recursion():
   last = {}
-  for passes, state in after_every_pass(table, "depth_first"):
-    for row, problem in enumerate(problems):
-      order = reference_frontier.depth_first(problem, 3, 0.3, DEPTH)
+  for passes, state in cases.after_every_pass("depth_first"):
+    for row, problem in enumerate(cases.problems()):
+      order = reference_frontier.depth_first(problem, 3, 0.3, cases.DEPTH)
       expected = list(itertools.islice(order, passes))
       first = state.tree.children_start[row]
-      expanded = [n for n in np.argsort(first) if first[n] != NO_NODE]
-      assert [path_to(state, row, n) for n in expanded] == expected
+      expanded = [n for n in np.argsort(first) if first[n] != cases.NO_NODE]
+      assert [cases.path_to(state, row, n) for n in expanded] == expected
       last[row] = [len(path) for path in expected]
   backtracked = [np.any(np.diff(depths) <= 0) for depths in last.values()]
-  assert sum(backtracked) > ROWS / 2
+  assert sum(backtracked) > cases.ROWS / 2
 
 
 # Worked examples of single rules.
@@ -197,7 +94,7 @@ def offer(scores, open_mask=None, usable_mask=None, ids=(0,)):
   wide = lambda x: full if x is None else full & jnp.asarray([x], bool)
   index = jnp.arange(scores.shape[1], dtype=jnp.int32)
   index = jnp.broadcast_to(index[None], scores.shape)
-  rng = jax.vmap(jax.random.fold_in, (None, 0))(RNG, jnp.asarray(ids))
+  rng = jax.vmap(jax.random.fold_in, (None, 0))(cases.RNG, jnp.asarray(ids))
   return allocation.Offer(
     scores=jnp.where(jnp.isfinite(scores), scores, -jnp.inf),
     usable_mask=wide(usable_mask),
@@ -211,7 +108,7 @@ def offer(scores, open_mask=None, usable_mask=None, ids=(0,)):
 
 def widths(scores, budget, temperature, finished=0):
   """Returns how many slots each open candidate is given by "rebase"."""
-  config = Config(budget + finished, 1, "rebase", temperature=temperature)
+  config = cases.Config(budget + finished, 1, "rebase", temperature=temperature)
   is_open = [True] * len(scores) + [False] * finished
   chosen = allocation.rebase(offer(scores + [0.5] * finished, is_open), config)
   for index in range(len(scores), len(is_open)):
@@ -263,7 +160,7 @@ def test_rebase_widths_equal_the_reference_on_random_scores():
   one = offer([0.0] * size, ids=range(rows))
   one = one._replace(scores=jnp.asarray(scores), open_mask=jnp.asarray(is_open))
   for temperature in (0.05, 0.2, 1.0):
-    config = Config(12, 1, "rebase", temperature=temperature)
+    config = cases.Config(12, 1, "rebase", temperature=temperature)
     chosen = np.asarray(allocation.rebase(one, config))
     full = 0
     for row in range(rows):
@@ -276,3 +173,62 @@ def test_rebase_widths_equal_the_reference_on_random_scores():
       assert found == expected + [1] * (size - count)
       full += sum(expected) == budget
     assert full > rows / 4
+
+
+# The odds of four scores: 1/4, 1, 4 and 3/2.
+PARTICLES = [0.2, 0.5, 0.8, 0.6]
+
+
+@pytest.mark.parametrize(
+  "temperature, odds",
+  [(1.0, [0.25, 1, 4, 1.5]), (2.0, [0.5, 1, 2, 1.5**0.5])]
+  + [(1e-6, [0, 0, 1, 0]), (math.inf, [1, 1, 1, 1])],
+)
+def test_particles_are_drawn_in_proportion_to_their_odds(temperature, odds):
+  config = cases.Config(4, 1, "particles", temperature=temperature)
+  chosen = np.asarray(
+    allocation.particles(offer(PARTICLES, ids=range(5000)), config)
+  )
+  chances = np.asarray(odds) / np.sum(odds)
+  counts = np.bincount(chosen.ravel(), minlength=4)
+  expected = chances * chosen.size
+  assert np.all(counts[expected == 0] == 0)
+  drawn = expected > 0
+  # The 0.999 quantile of chi-square with 3 degrees of freedom.
+  assert np.sum((counts - expected)[drawn] ** 2 / expected[drawn]) < 16.3
+  # Slots are drawn independently: two agree with the chance of coincidence.
+  for one, two in itertools.combinations(range(4), 2):
+    same, chance = np.mean(chosen[:, one] == chosen[:, two]), chances @ chances
+    assert abs(same - chance) <= 4 * math.sqrt(chance * (1 - chance) / 5000)
+
+
+def test_a_finished_particle_stays_and_is_not_drawn():
+  one = offer(PARTICLES, [True, False, True, False], ids=range(500))
+  config = cases.Config(4, 1, "particles")
+  chosen = np.asarray(allocation.particles(one, config))
+  np.testing.assert_array_equal(chosen[:, 1], 1)
+  np.testing.assert_array_equal(chosen[:, 3], 3)
+  assert set(chosen[:, [0, 2]].ravel()) == {0, 2}
+  # Dead ones are not drawn; where all are, the slots are empty.
+  usable = [True, True, False, False]
+  is_open = [True, False, True, True]
+  one = offer(PARTICLES, is_open, usable, ids=range(500))
+  assert np.all(np.asarray(allocation.particles(one, config)) == [0, 1, 0, 0])
+  one = offer(PARTICLES, [False] * 4, usable)
+  np.testing.assert_array_equal(
+    allocation.particles(one, config), [[0, 1, -1, -1]]
+  )
+
+
+def test_particles_without_a_score_are_not_drawn_and_certain_ones_are():
+  config = cases.Config(4, 1, "particles")
+  ids = range(500)
+  one = offer([math.nan, 0.3, math.inf, -math.inf], ids=ids)
+  assert np.all(np.asarray(allocation.particles(one, config)) == 1)
+  one = offer([0.0, 1.0, 0.0, 1.0], ids=ids)
+  chosen = np.asarray(allocation.particles(one, config))
+  assert set(chosen.ravel()) == {1, 3}
+  one = offer([math.nan] * 4, ids=ids)
+  assert set(np.asarray(allocation.particles(one, config)).ravel()) == {
+    *range(4)
+  }
