@@ -96,14 +96,19 @@ class Tree:
     depth: Thoughts from the root.
     children_start: First of the node's `A` consecutive children, `NO_NODE`
       before expansion.
-    valid_mask, open_mask, terminal_mask, prior_logits, rewards, discounts,
-      thought_rewards, tokens, lengths, policy_logprobs, behavior_logprobs,
-      hidden, prm_carry: As in `Children`, per node.
+    valid_mask, open_mask, terminal_mask, prior_logits (−∞ where not valid),
+      rewards, discounts, thought_rewards, tokens, lengths, policy_logprobs,
+      behavior_logprobs, hidden, prm_carry: As in `Children`, per node.
     raw_values: The estimate a node came with.
     node_values: Mean of the returns backed up through the node.
     node_visits: Number of them.
+    qvalues: What entering the node is worth: reward + discount · node_values.
+    best_leaf: The node a simulation that enters the node ends in. It changes
+      only for nodes whose statistics change, so a backup keeps it right, and no
+      simulation has to walk down.
     exhausted_mask: True where all there is has been visited; a selection passes
       these nodes by. Only `MCTSConfig.skip_exhausted` marks any.
+    stopped_mask: True where a problem has found what it was to stop at.
     starts: First pool slot of the node's tokens.
     pool_used: Slots in use.
     pools: Per network, keys and values [B, P, J, K] of every thought. Tokens
@@ -134,7 +139,10 @@ class Tree:
   raw_values: Float[Array, "B N"]
   node_values: Float[Array, "B N"]
   node_visits: Int[Array, "B N"]
+  qvalues: Float[Array, "B N"]
+  best_leaf: Int[Array, "B N"]
   exhausted_mask: Bool[Array, "B N"]
+  stopped_mask: Bool[Array, " B"]
   starts: Int[Array, "B N"]
   pool_used: Int[Array, " B"]
   pools: tuple[Any, ...]
@@ -199,7 +207,10 @@ def plant(root: Root, capacity: int, thought_size: int, pool_size: int) -> Tree:
     raw_values=at_root_alone(root.values),
     node_values=at_root_alone(root.values),
     node_visits=count,
+    qvalues=at_root_alone(root.values),
+    best_leaf=count,
     exhausted_mask=jnp.zeros(shape, bool),
+    stopped_mask=jnp.zeros(batch, bool),
     starts=count,
     pool_used=jnp.zeros(batch, jnp.int32),
     pools=jax.tree.map(
@@ -223,8 +234,8 @@ def at_nodes(field: Array, node: Int[Array, "B S"]) -> Array:
 
 
 # What stands in a tree's nodes as it stands in their `Children`.
-_COPIED = ("prior_logits", "rewards", "discounts", "thought_rewards", "tokens")
-_COPIED += ("policy_logprobs", "behavior_logprobs", "hidden", "prm_carry")
+_COPIED = ("rewards", "discounts", "thought_rewards", "tokens", "hidden")
+_COPIED += ("policy_logprobs", "behavior_logprobs", "prm_carry")
 
 
 def add_children(tree: Tree, leaf: Int[Array, "B S"], new: Children) -> Tree:
@@ -264,6 +275,8 @@ def add_children(tree: Tree, leaf: Int[Array, "B S"], new: Children) -> Tree:
   expanded = (leaf >= 0) & jnp.any(new.valid_mask, axis=-1)
   where = jnp.where(expanded, leaf, tree.capacity)
   values = flat(new.values)
+  qvalues = flat(new.rewards) + flat(new.discounts) * values
+  own = next_node + jnp.arange(added, dtype=jnp.int32)[None]
   return tree.replace(
     parents=put(tree.parents, jnp.where(valid, parent, Tree.NO_NODE)),
     depth=put(tree.depth, jnp.where(valid, depth, 0)),
@@ -274,6 +287,13 @@ def add_children(tree: Tree, leaf: Int[Array, "B S"], new: Children) -> Tree:
     lengths=put(tree.lengths, lengths),
     raw_values=put(tree.raw_values, values),
     node_values=put(tree.node_values, values),
+    qvalues=put(tree.qvalues, qvalues),
+    # What is written depends on the expansion, and so waits for whoever read
+    # the leaf; else XLA copies the whole field to be able to do it earlier.
+    best_leaf=put(tree.best_leaf, jnp.where(valid, own, Tree.NO_NODE)),
+    prior_logits=put(
+      tree.prior_logits, jnp.where(valid, flat(new.prior_logits), -jnp.inf)
+    ),
     starts=put(tree.starts, starts),
     pool_used=ends[:, -1],
     pools=_write_pools(tree.pools, new.keys_values, starts, lengths),

@@ -164,7 +164,7 @@ class Searcher:
     self._mcts = mcts.MCTSConfig(
       num_candidates=search.candidates,
       leaves_per_pass=config.leaves_per_pass,
-      puct=selection.PUCTConfig(
+      rule=selection.PUCTConfig(
         pb_c_init=config.pb_c_init, value_kind=config.value_kind
       ),
       skip_exhausted=True,

@@ -33,8 +33,8 @@ def _jitted(params, rng, tree, config, num_passes, token_budget, expand_fn):
 
 
 def _config(value_kind="score", leaves=1, skip_exhausted=False):
-  puct = selection.PUCTConfig(value_kind=value_kind)
-  return mcts.MCTSConfig(BRANCHING, leaves, puct, skip_exhausted)
+  rule = selection.PUCTConfig(value_kind=value_kind)
+  return mcts.MCTSConfig(BRANCHING, leaves, rule, skip_exhausted=skip_exhausted)
 
 
 def _plant(table, problem_id=None):
@@ -66,7 +66,7 @@ def _assert_equal_reference(tree, table, config, passes, budget):
   values = table_lib.by_state(tree, tree.node_values, table)
   for row in range(ROWS):
     problem = reference.Problem(table, row, BRANCHING)
-    kind, leaves = config.puct.value_kind, config.leaves_per_pass
+    kind, leaves = config.rule.value_kind, config.leaves_per_pass
     skip = config.skip_exhausted
     search = reference.TreeSearch(problem, kind, leaves, skip)
     search.run(passes, budget[row])
