@@ -32,8 +32,12 @@ PENDING = {
 def lines() -> dict[str, list[str]]:
   """Returns the cells of each technique's line."""
   rows = [x for x in TABLE.splitlines() if x.startswith("| ")]
-  cells = [[cell.strip() for cell in row.strip("|").split(" | ")] for row in rows]
-  return {row[0]: row[1:] for row in cells if row[0] not in ("technique", "---")}
+  cells = [
+    [cell.strip() for cell in row.strip("|").split(" | ")] for row in rows
+  ]
+  return {
+    row[0]: row[1:] for row in cells if row[0] not in ("technique", "---")
+  }
 
 
 def missing(cells: list[str]) -> list[str]:
@@ -80,7 +84,12 @@ def test_what_a_line_names_exists(technique):
 def test_what_does_not_exist_is_noticed():
   good = ["[p](https://a.b/c)", "`reasoning_rl/tree.py`", "`search.draw`"]
   assert missing([*good, "`tests/test_docs.py`"]) == []
-  bad = ["p", "`reasoning_rl/nowhere.py`", "`search.drawn`", "`tests/test_x.py`"]
+  bad = [
+    "p",
+    "`reasoning_rl/nowhere.py`",
+    "`search.drawn`",
+    "`tests/test_x.py`",
+  ]
   assert missing(bad) == [
     "p", "reasoning_rl/nowhere.py", "tests/test_x.py", "search.drawn",
   ]  # fmt: skip

@@ -10,8 +10,14 @@ from __future__ import annotations
 
 import html
 import math
+from collections.abc import Sequence
 
-from reasoning_rl.evaluation import report_text, tree_layout, tree_view
+from reasoning_rl.evaluation import (
+  report_page,
+  report_text,
+  tree_layout,
+  tree_view,
+)
 from reasoning_rl.evaluation.tree_view import NodeView, TreeView
 
 _NUMBERED = 7.5  # Radius of a disc that has room for its visits.
@@ -40,6 +46,24 @@ def render_html(tree: TreeView, identity: str, unfolded: bool = False) -> str:
     '<button data-fold="all">Unfold all</button>'
     '<button data-fold="none">Fold all</button></p>'
     f'<div class="outline">{_outline(tree, identity)}</div></details>'
+  )
+
+
+def render_frame(trees: Sequence[TreeView], height: int = 640) -> str:
+  """Returns trees as a page inside a page, for a notebook to display.
+
+  Args:
+    trees: The trees; the first is shown at once.
+    height: Pixels.
+  """
+  body = "".join(
+    render_html(tree, f"tree{i}", unfolded=i == 0)
+    for i, tree in enumerate(trees)
+  )
+  page = html.escape(report_page.document("Search trees", body))
+  return (
+    f'<iframe srcdoc="{page}" width="100%" height="{height}" '
+    'style="border:0"></iframe>'
   )
 
 
