@@ -42,7 +42,8 @@ class Trajectory:
     label_mask: True where `labels` counts.
     thought_rewards: PRM score in [0, 1] of each thought, where one was given.
     thought_visits: Visits of the thought's node, where a tree was searched.
-    thought_values: Mean backed-up value of the thought's node, likewise.
+    thought_values: Mean return on entering the thought's node, likewise; of a
+      final thought what it was paid.
   """
 
   problem_id: Int[Array, " B"]

@@ -8,6 +8,8 @@ import nbclient
 import nbformat
 import pytest
 
+from reasoning_rl.pipelines import search
+
 ROOT = pathlib.Path(__file__).parents[1]
 NOTEBOOKS = sorted((ROOT / "colab").glob("*.ipynb"))
 
@@ -53,6 +55,14 @@ def test_there_is_a_notebook():
   assert NOTEBOOKS
 
 
+def printed(notebook):
+  """Returns what each cell printed."""
+  return [
+    "".join(o.text for o in cell.outputs if o.output_type == "stream")
+    for cell in code_cells(notebook)
+  ]
+
+
 @each_notebook
 def test_notebook_is_kept_without_outputs(path):
   for cell in code_cells(read(path)):
@@ -90,6 +100,15 @@ def test_notebook_runs_from_top_to_bottom(path, tmp_path, monkeypatch):
     kernel_name="python3",
     resources={"metadata": {"path": path.parent}},
   ).execute()
-  assert len(shown(notebook, "image/png")) == 2
-  assert any("srcdoc=" in html for html in shown(notebook, "text/html"))
-  assert (tmp_path / "run" / "report" / "index.html").is_file()
+  frames = ["srcdoc=" in html for html in shown(notebook, "text/html")]
+  if path.stem == "quickstart":
+    assert len(shown(notebook, "image/png")) == 2
+    assert any(frames)
+    assert (tmp_path / "run" / "report" / "index.html").is_file()
+  else:
+    # Each search is drawn, and searches are compared side by side.
+    assert frames.count(True) == 6
+    tables = [x for x in printed(notebook) if x.startswith("search ")]
+    assert len(tables) == 4
+    for method in search.METHODS:
+      assert f"\n{method} " in tables[0]

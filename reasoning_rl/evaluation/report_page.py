@@ -78,14 +78,14 @@ details.tree>summary::before{content:"▸";color:var(--muted)}
 details.tree[open]>summary::before{content:"▾"}
 .mapbox{overflow-x:auto;margin:12px 0 0;padding:4px 0;text-align:center}
 svg.map{max-width:100%;height:auto}
-.edge{fill:none;stroke:#aab2bc;stroke-width:1.2}
+.edge{fill:none;stroke:#6b7684;stroke-width:1.2}
 .edge.pruned{stroke:#bcc4cd;stroke-dasharray:3 3}
-.edge.chosen{stroke:var(--ink);stroke-width:3.2}
-.disc{stroke-width:1}
-.disc.pruned{fill-opacity:.45;stroke-width:1.2;stroke-dasharray:2 2}
-.disc.chosen{stroke-width:2.6}
+.edge.chosen{stroke:var(--ink);stroke-width:3.6}
+.disc{stroke:#3b434d;stroke-width:1}
+.disc.pruned{fill-opacity:.55;stroke-dasharray:2 2}
+.disc.chosen{stroke:var(--ink);stroke-width:3}
 svg a:hover .disc{stroke-width:4}
-.mark{font-size:11px;text-anchor:middle;fill:var(--ink)}
+.mark{font-size:10px;text-anchor:middle;font-variant-numeric:tabular-nums}
 .legend{font-size:13px;max-width:none}
 .scale{display:inline-block;width:110px;height:10px;border-radius:5px;
 border:1px solid var(--line);vertical-align:-1px}
@@ -94,18 +94,32 @@ button{font:inherit;font-size:13.5px;padding:3px 12px;border-radius:8px;
 border:1px solid var(--line);background:var(--wash);color:var(--ink);
 cursor:pointer}button:hover{border-color:var(--muted)}
 .outline{overflow-x:auto;font-size:14px}
-.node{margin-left:9px;padding-left:12px;border-left:1.5px solid var(--line)}
+.node{margin-left:6px;padding-left:9px;border-left:1.5px solid var(--line)}
 .outline>.node{margin-left:0;padding-left:0;border-left:0}
 .node.path{border-left-color:var(--ink)}
-details.node>summary{cursor:pointer}
-summary::marker{color:var(--muted)}
-div.node{padding-left:27px}
-.node>summary,div.node{padding-top:2px;padding-bottom:2px}
+.heads,.node>summary,div.node{display:flex;align-items:baseline;gap:9px;
+padding-top:1px;padding-bottom:1px}
+.heads{color:var(--muted);font-size:12.5px;border-bottom:1px solid var(--line);
+padding-left:16px;position:sticky;top:0;background:#fff}
+.node .badge{line-height:1.4}
+.sign{flex:0 0 12px;text-align:center;color:var(--muted)}
+.heads .score,.heads .thought{border:0;font:inherit}
+summary{cursor:pointer;list-style:none}
+summary::-webkit-details-marker{display:none}
+details.node>summary::before{content:"▸";color:var(--muted);width:7px}
+details.node[open]>summary::before{content:"▾"}
+div.node{padding-left:25px}
+.node:hover>.cells,summary:hover>.cells{color:var(--ink)}
+.node .thought{flex:1 1 0;min-width:22ch;overflow-wrap:anywhere}
+.heads .thought{flex:1 1 0}
 .node.path>summary>.thought,div.node.path>.thought{font-weight:650}
-.score{display:inline-block;min-width:42px;text-align:center;
-border-radius:6px;border:1px solid #00000022;font-size:12.5px;
-font-variant-numeric:tabular-nums;margin-right:9px}
-.node .badge{margin-left:9px}
+.node.off>.thought,.node.rest>summary{color:var(--muted)}
+.score{flex:0 0 42px;text-align:center;border-radius:6px;
+border:1px solid #00000022;font-size:12.5px;
+font-variant-numeric:tabular-nums}
+.cells{flex:none;color:var(--muted);font-size:13px;
+font-variant-numeric:tabular-nums}
+.cells i{display:inline-block;width:48px;text-align:right;font-style:normal}
 .stats{color:var(--muted);font-size:13px;margin-left:10px}
 :target{background:#fff3c4;scroll-margin-top:30vh}
 @media print{body{background:#fff}section,.card{break-inside:avoid}

@@ -1,17 +1,26 @@
 """Shows a search tree in the report: a folded outline under a map.
 
-The map draws every node as a disc: its colour is the PRM's score, its size the
-visits, a bold line the chosen path, a dashed disc a pruned branch. Below it the
-same nodes stand as nested <details> with their thoughts and numbers.
+The map draws every node as a disc: its colour is the PRM's score, its size and
+number the visits, a bold line the chosen path, a dashed disc a pruned branch.
+Below it the same nodes stand as nested <details>, a line each, with the numbers
+in columns.
 """
 
 from __future__ import annotations
 
 import html
 import math
+from collections.abc import Sequence
 
-from reasoning_rl.evaluation import report_text, tree_view
+from reasoning_rl.evaluation import (
+  report_page,
+  report_text,
+  tree_layout,
+  tree_view,
+)
 from reasoning_rl.evaluation.tree_view import NodeView, TreeView
+
+_NUMBERED = 7.5  # Radius of a disc that has room for its visits.
 
 
 def render_html(tree: TreeView, identity: str, unfolded: bool = False) -> str:
@@ -40,6 +49,24 @@ def render_html(tree: TreeView, identity: str, unfolded: bool = False) -> str:
   )
 
 
+def render_frame(trees: Sequence[TreeView], height: int = 640) -> str:
+  """Returns trees as a page inside a page, for a notebook to display.
+
+  Args:
+    trees: The trees; the first is shown at once.
+    height: Pixels.
+  """
+  body = "".join(
+    render_html(tree, f"tree{i}", unfolded=i == 0)
+    for i, tree in enumerate(trees)
+  )
+  page = html.escape(report_page.document("Search trees", body))
+  return (
+    f'<iframe srcdoc="{page}" width="100%" height="{height}" '
+    'style="border:0"></iframe>'
+  )
+
+
 def _escape(text: str) -> str:
   return html.escape(tree_view.visible(text))
 
@@ -56,136 +83,187 @@ def _badge(kind: str, text: str) -> str:
   return f'<span class="badge {kind}">{text}</span>'
 
 
-def _badges(node: NodeView) -> str:
+def _badges(node: NodeView, unfinished: bool) -> str:
   """Returns the marks of one node in the outline."""
   marks = []
   if node.chosen:
     marks.append(_badge("chosen", "chosen"))
   if node.pruned:
     marks.append(_badge("pruned", "pruned"))
-  if node.correct is not None:
+  if unfinished:
+    marks.append(_badge("terminal", "unfinished"))
+  if node.terminal and node.correct is not None:
     marks.append(
       _badge("right", "✓ right") if node.correct else _badge("wrong", "✗ wrong")
     )
   elif node.terminal:
     marks.append(_badge("terminal", "end"))
+  elif node.correct is not None:
+    marks.append(f'<span class="sign">{"✓" if node.correct else "✗"}</span>')
   return "".join(marks)
 
 
 def _outline(tree: TreeView, identity: str) -> str:
   """Returns the nodes as nested <details>, the chosen path unfolded."""
   children = tree_view.children_of(tree)
+  columns = _columns(tree)
   parts = [""] * len(tree.nodes)
   # A parent stands before its children: backwards, every child is ready.
   for i in range(len(tree.nodes) - 1, -1, -1):
     node = tree.nodes[i]
-    score = node.thought_reward
-    light = math.isfinite(score) and 0.15 < score < 0.85
-    ink = "#1b1f24" if light or not math.isfinite(score) else "#ffffff"
-    text = tree.problem if i == 0 else node.thought
-    line = (
-      f'<span class="score" style="background:{tree_view.score_color(score)};'
-      f'color:{ink}">{tree_view.score_text(score)}</span>'
-      f'<span class="thought">{_escape(text)}</span>'
-      f'{_badges(node)}<span class="stats">{tree_view.statistics(node)}</span>'
-    )
-    path = " path" if node.chosen or i == 0 else ""
+    line = _line(tree, i, bool(children[i]), columns)
+    kind = " path" if node.chosen or i == 0 else " off" if node.pruned else ""
     name = html.escape(f"{identity}-{i}")
     if not children[i]:
-      parts[i] = f'<div class="node{path}" id="{name}">{line}</div>'
+      parts[i] = f'<div class="node{kind}" id="{name}">{line}</div>'
       continue
-    below = "".join(parts[child] for child in children[i])
+    below = _below(tree, children, i, parts)
+    is_open = " open" if kind == " path" else ""
     parts[i] = (
-      f'<details class="node{path}" id="{name}"{" open" if path else ""}>'
+      f'<details class="node{kind}" id="{name}"{is_open}>'
       f"<summary>{line}</summary>{below}</details>"
     )
-  return parts[0]
+  heads = "".join(f"<i>{name}</i>" for name, _ in columns)
+  return (
+    '<div class="heads"><span class="score">PRM</span>'
+    f'<span class="thought">thought</span><span class="cells">{heads}</span>'
+    f"</div>{parts[0]}"
+  )
 
 
-def _layout(tree: TreeView) -> tuple[list[float], list[int], int]:
-  """Returns each node's column, its depth, and the number of leaves.
+def _below(tree, children, parent, parts) -> str:
+  """Returns a node's children; many that nothing follows are folded away."""
+  endings = tree_view.many_endings(tree, children, parent)
+  others = sorted(set(children[parent]) - set(endings))
+  shown = "".join(parts[i] for i in others)
+  if not endings:
+    return shown
+  return (
+    f'{shown}<details class="node rest">'
+    f"<summary>{tree_view.endings_text(tree, endings)}</summary>"
+    f"{''.join(parts[i] for i in endings)}</details>"
+  )
 
-  Leaves take consecutive columns from left to right; a parent stands over the
-  middle of its first and last child.
-  """
-  children = tree_view.children_of(tree)
-  depth = [0] * len(tree.nodes)
-  for i, node in enumerate(tree.nodes[1:], start=1):
-    depth[i] = depth[node.parent] + 1
-  column = [0.0] * len(tree.nodes)
-  leaves = 0
-  stack = [0]
-  while stack:
-    i = stack.pop()
-    if not children[i]:
-      column[i] = leaves
-      leaves += 1
-    stack.extend(reversed(children[i]))
-  for i in range(len(tree.nodes) - 1, -1, -1):
-    if children[i]:
-      column[i] = (column[children[i][0]] + column[children[i][-1]]) / 2
-  return column, depth, leaves
+
+def _columns(tree: TreeView):
+  """Returns the names of the search's numbers that there are, and readers."""
+  score = tree_view.score_text
+  every = (
+    ("visits", lambda n: str(n.visits) if n.visits else "–"),
+    ("value", lambda n: score(n.value)),
+    ("prior", lambda n: score(n.prior)),
+  )
+  return [
+    (name, read)
+    for name, read in every
+    if any(read(node) != "–" for node in tree.nodes)
+  ]
+
+
+def _line(tree: TreeView, index: int, goes_on: bool, columns) -> str:
+  """Returns one node's line in the outline."""
+  node = tree.nodes[index]
+  text = tree.problem if index == 0 else node.thought
+  cells = "".join(f"<i>{read(node)}</i>" for _, read in columns)
+  unfinished = not (goes_on or node.terminal or node.pruned) and index > 0
+  return (
+    f'<span class="score" style="background:'
+    f"{tree_view.score_color(node.thought_reward)};"
+    f'color:{_ink(node.thought_reward)}">'
+    f"{tree_view.score_text(node.thought_reward)}</span>"
+    f'<span class="thought">{_escape(text)}</span>'
+    f"{_badges(node, unfinished)}"
+    f'<span class="cells">{cells}</span>'
+  )
+
+
+def _ink(score: float) -> str:
+  """Returns a colour that is read on a score's colour."""
+  dark = math.isfinite(score) and not 0.15 < score < 0.85
+  return "#ffffff" if dark else "#1b1f24"
 
 
 def _map(tree: TreeView, identity: str) -> str:
   """Returns the overview of the whole tree as inline SVG."""
-  column, depth, leaves = _layout(tree)
-  # Few leaves spread over the page; many shrink the map, very many scroll it.
-  across = min(64.0, max(11.0, 980.0 / leaves))
-  width = round(across * max(leaves - 1, 1) + 40)
-  down = min(64.0, max(26.0, 0.4 * max(width, 980) / (max(depth) + 1)))
-  height = round(down * max(depth) + 40)
-  x = [20 + across * c for c in column]
-  y = [20 + down * d for d in depth]
-  largest = min(10.0, across * 0.62)
-  most = max(1, *(node.visits for node in tree.nodes))
+  at = tree_layout.layout(tree)
   edges, discs = [], []
   # Chosen nodes are drawn last, on top of their neighbours.
   for i in sorted(range(len(tree.nodes)), key=lambda j: tree.nodes[j].chosen):
-    node = tree.nodes[i]
     if i:
-      p, half = node.parent, (y[i] + y[node.parent]) / 2
-      kind = "chosen" if node.chosen else "pruned" if node.pruned else "plain"
-      edges.append(
-        f'<path class="edge {kind}" d="M{x[p]:.1f} {y[p]:.1f}C{x[p]:.1f} '
-        f'{half:.1f} {x[i]:.1f} {half:.1f} {x[i]:.1f} {y[i]:.1f}"/>'
-      )
-    size = largest * (0.62 + 0.38 * math.sqrt(node.visits / most))
-    discs.append(_disc(node, i, x[i], y[i], size, tree, identity))
+      edges.append(_edge(tree, i, at))
+    discs.append(_disc(tree, i, at, identity))
+  width, height = math.ceil(at.width), math.ceil(at.height)
   return (
     f'<svg class="map" role="img" width="{width}" height="{height}" '
-    f'style="min-width:{0.55 * width:.0f}px" viewBox="0 0 {width} {height}" '
-    'aria-label="Map of the search tree">'
+    f'style="min-width:{0.7 * width:.0f}px" '
+    f'viewBox="0 0 {width} {height}" aria-label="Map of the search tree">'
     f"{''.join(edges)}{''.join(discs)}</svg>"
   )
 
 
+def _edge(tree: TreeView, index: int, at: tree_layout.Layout) -> str:
+  """Returns the line from a node's parent: wide if visited, dark if likely."""
+  node = tree.nodes[index]
+  parent = node.parent
+  x, y, top, end = at.x[parent], at.y[index], at.y[parent], at.edge_x[index]
+  if end is None:
+    return ""
+  half = (top + y) / 2
+  kind = "chosen" if node.chosen else "pruned" if node.pruned else "plain"
+  style = ""
+  if kind == "plain":
+    share = node.visits / max(1, tree.nodes[0].visits)
+    prior = node.prior if math.isfinite(node.prior) else 0.5
+    style = (
+      f' stroke-width="{1 + 4 * math.sqrt(share):.1f}" '
+      f'stroke-opacity="{0.35 + 0.65 * min(prior, 1.0):.2f}"'
+    )
+  return (
+    f'<path class="edge {kind}"{style} d="M{x:.1f} {top:.1f}C{x:.1f} '
+    f'{half:.1f} {end:.1f} {half:.1f} {end:.1f} {y:.1f}"/>'
+  )
+
+
 def _disc(
-  node: NodeView,
-  index: int,
-  x: float,
-  y: float,
-  size: float,
-  tree: TreeView,
-  identity: str,
+  tree: TreeView, index: int, at: tree_layout.Layout, identity: str
 ) -> str:
   """Returns one node of the map, linked to its line in the outline."""
+  node, x, y, size = (
+    tree.nodes[index],
+    at.x[index],
+    at.y[index],
+    at.radius[index],
+  )
   text = tree.problem if index == 0 else node.thought
   numbers = [f"score {tree_view.score_text(node.thought_reward)}"]
   numbers += filter(None, [tree_view.statistics(node)])
   title = f"{_escape(text)} ({', '.join(numbers)})"
-  fill = tree_view.score_color(node.thought_reward)
   kind = "chosen" if node.chosen else "pruned" if node.pruned else "plain"
-  mark = ""
-  if node.correct is not None:
-    mark = (
-      f'<text class="mark" x="{x:.1f}" y="{y + size + 11:.1f}">'
-      f"{'✓' if node.correct else '✗'}</text>"
-    )
+  verdict = {None: "", True: "✓", False: "✗"}[node.correct]
+  inside, ink = verdict, _ink(node.thought_reward)
+  beside = ""
+  if node.visits > 1 and size >= _NUMBERED:
+    inside, beside = str(node.visits), "✗" if verdict == "✗" else ""
+  marks = _mark(inside, x, y + 3.5, ink)
+  marks += _mark(beside, x + size + 4, y - size + 6, "#b04a05")
+  shape = f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{size:.1f}"'
+  if node.terminal:
+    side = f'{2 * size:.1f}"'
+    shape = f'<rect x="{x - size:.1f}" y="{y - size:.1f}" rx="2" '
+    shape += f'width="{side} height="{side}'
   return (
     f'<a href="#{html.escape(identity)}-{index}"><title>{title}</title>'
-    f'<circle class="disc {kind}" cx="{x:.1f}" cy="{y:.1f}" r="{size:.1f}" '
-    f'fill="{fill}" stroke="#3b434d"/>{mark}</a>'
+    f'{shape} class="disc {kind}" '
+    f'fill="{tree_view.score_color(node.thought_reward)}"/>{marks}</a>'
+  )
+
+
+def _mark(text: str, x: float, y: float, ink: str) -> str:
+  """Returns a sign or number of the map, if there is one."""
+  if not text:
+    return ""
+  return (
+    f'<text class="mark" x="{x:.1f}" y="{y:.1f}" fill="{ink}">{text}</text>'
   )
 
 
@@ -194,7 +272,9 @@ def _legend() -> str:
   stops = ", ".join(tree_view.score_color(i / 8) for i in range(9))
   return (
     '<p class="legend">PRM score 0 <span class="scale" style="background:'
-    f'linear-gradient(to right, {stops})"></span> 1 · larger disc: more visits'
-    " · bold: the chosen path · dashed: pruned · ✓ right and ✗ wrong answers ·"
-    " point at a disc to read its thought, click to find it below</p>"
+    f'linear-gradient(to right, {stops})"></span> 1'
+    " · number, size, wide line: visits · dark line: likely under the policy"
+    " · bold: the chosen path · dashed: pruned · square: a complete solution"
+    " · ✓ right, ✗ wrong · in a block: siblings that nothing follows · point"
+    " at one to read its thought, click to find it below</p>"
   )

@@ -19,6 +19,7 @@ import rich.tree
 from reasoning_rl.evaluation import accounting, report_text
 
 NO_PARENT = -1
+MANY = 8  # As many siblings that nothing follows are shown as one.
 # Orange to blue: told apart with any colour vision, and in grey by position.
 _SCALE = ((196, 90, 10), (247, 210, 160), (222, 226, 230), (150, 190, 225),
           (24, 88, 160))  # fmt: skip
@@ -33,12 +34,13 @@ class NodeView:
     thought: Text of the thought; at the root it is not shown.
     thought_reward: PRM score in [0, 1]; NaN where none was given.
     visits: Visits, or 0 where the method counts none.
-    value: Mean backed-up value; NaN where the method has none.
+    value: Mean return on entering the node; NaN where none was backed up.
     prior: Policy's probability of the thought among its siblings; NaN likewise.
     terminal: Whether the thought ends the solution.
     chosen: Whether the node lies on the path that gave the answer.
     pruned: Whether the search discarded the node.
-    correct: The verifier's verdict on a terminal node; None elsewhere.
+    correct: Whether the thought is right, and at a terminal node the solution;
+      None where nobody knows.
   """
 
   parent: int
@@ -103,6 +105,42 @@ def children_of(tree: TreeView) -> list[list[int]]:
   return children
 
 
+def many_endings(
+  tree: TreeView, children: list[list[int]], index: int
+) -> list[int]:
+  """Returns a node's children off the chosen path that nothing follows.
+
+  What a search came back to, as it does to a good answer, is none of them.
+
+  Args:
+    tree: The tree.
+    children: From `children_of`.
+    index: The node.
+
+  Returns:
+    None of them where they are fewer than `MANY`.
+  """
+  endings = [
+    child
+    for child in children[index]
+    if not children[child]
+    and not tree.nodes[child].chosen
+    and tree.nodes[child].visits <= 1
+  ]
+  return endings if len(endings) >= MANY else []
+
+
+def endings_text(tree: TreeView, endings: list[int]) -> str:
+  """Returns what stands for `many_endings` where they are not shown."""
+  scores = [tree.nodes[i].thought_reward for i in endings]
+  best = max(filter(math.isfinite, scores), default=math.nan)
+  text = f"{len(endings)} that nothing follows, PRM up to {score_text(best)}"
+  right = sum(
+    tree.nodes[i].terminal and tree.nodes[i].correct is True for i in endings
+  )
+  return f"{text}, {report_text.counted(right, 'right answer')}"
+
+
 def render_text(
   tree: TreeView, width: int = 100, color: bool = False, full: bool = False
 ) -> str:
@@ -113,6 +151,7 @@ def render_text(
     width: Columns.
     color: Whether to write ANSI colours.
     full: Whether branches off the chosen path are drawn too, not only counted.
+      Otherwise many siblings that nothing follows are counted as well.
   """
   file = io.StringIO()
   console = rich.console.Console(
@@ -140,8 +179,12 @@ def text_tree(tree: TreeView, full: bool = False) -> rich.tree.Tree:
     if not full and not node.chosen and i and children[i]:
       branches[i].add(rich.text.Text(f"… {sizes[i] - 1} more", style="dim"))
       continue
-    for child in children[i]:
+    counted = [] if full else many_endings(tree, children, i)
+    for child in sorted(set(children[i]) - set(counted)):
       branches[child] = branches[i].add(_text_label(tree.nodes[child]))
+    if counted:
+      rest = f"… {endings_text(tree, counted)}"
+      branches[i].add(rich.text.Text(rest, style="dim"))
   return branches[0]
 
 

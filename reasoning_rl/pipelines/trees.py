@@ -64,7 +64,7 @@ def view(
           float("nan") if is_root else float(tree.thought_rewards[row, node])
         ),
         visits=int(tree.node_visits[row, node]),
-        value=float(tree.node_values[row, node]),
+        value=_value(tree, row, node),
         prior=prior[node],
         terminal=bool(tree.terminal_mask[row, node]),
         chosen=node in chosen or is_root,
@@ -90,6 +90,17 @@ def best_path(found: list[extract.Solution], how: str) -> tuple[int, ...]:
   if not found:
     return ()
   return found[int(np.argmax(measure.solution_scores(found, how)))].nodes
+
+
+def _value(tree, row, node) -> float:
+  """Returns the mean return on entering a node; NaN before any visit."""
+  if not tree.node_visits[row, node]:
+    return float("nan")
+  value = tree.node_values[row, node]
+  if node == 0:
+    return float(value)
+  # A complete solution's own value is 0: what it was paid is its reward.
+  return float(tree.rewards[row, node] + tree.discounts[row, node] * value)
 
 
 def _verdict(experiment, problem, tree, row, node) -> bool:

@@ -1,13 +1,159 @@
-"""What a finished search found: its complete solutions, on the host."""
+"""What a search leaves behind: solutions, training targets, trajectories.
+
+On the device and jittable: which complete solution is best, and of every node
+the visit distribution over its children and its value, the targets that expert
+iteration learns from. On the host: every complete solution, and all of them as
+rows for the trajectory store.
+"""
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 
+import flax.struct
 import jax
+import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, Bool, Float, Int
 
 from reasoning_rl import tree as tree_lib
+from reasoning_rl import types
+from reasoning_rl.search import frontier
+
+RULES = ("score", "visits", "value")
+
+
+@flax.struct.dataclass
+class SearchTargets:
+  """What can be learnt from every node of a search.
+
+  Attributes:
+    children: The node's children; `NO_NODE` where there is none.
+    policy: Weight of each child in the visit distribution; sums to 1.
+    policy_mask: True at nodes that have a distribution: some child was visited.
+    values: Mean return backed up through the node; 0 where nothing may follow.
+    qvalues: Of entering the node: reward + discount · value. It scores the
+      node's thought, and is what a final thought was paid.
+    value_mask: True at nodes that were visited and whose value is finite.
+  """
+
+  children: Int[Array, "B N A"]
+  policy: Float[Array, "B N A"]
+  policy_mask: Bool[Array, "B N"]
+  values: Float[Array, "B N"]
+  qvalues: Float[Array, "B N"]
+  value_mask: Bool[Array, "B N"]
+
+
+def targets(
+  tree: tree_lib.Tree,
+  num_candidates: int,
+  temperature: float | Float[Array, ""] = 1.0,
+) -> SearchTargets:
+  """Returns the policy and value targets of all nodes, 0 where masked.
+
+  π(a | s) ∝ N(s, a)^(1/τ), Mastering the game of Go without human knowledge
+  (Silver et al. 2017), Methods. A frontier search counts no visits and so
+  gives none.
+
+  Args:
+    tree: Searched trees, whole or from `to_host`.
+    num_candidates: Children per expansion, `A`.
+    temperature: τ; 0 puts all weight on the most visited, shared among equals.
+  """
+  batch, nodes = tree.parents.shape
+  offset = jnp.arange(num_candidates, dtype=jnp.int32)
+  children = jnp.asarray(tree.children_start)[..., None] + offset[None, None]
+  read = lambda field: tree_lib.at_nodes(
+    jnp.asarray(field), children.reshape(batch, -1)
+  ).reshape(children.shape)
+  expanded = (tree.children_start >= 0) & tree.valid_mask
+  exists = read(tree.valid_mask) & expanded[..., None]
+  visits = jnp.where(exists, read(tree.node_visits), 0).astype(jnp.float32)
+  seen = visits > 0
+  logits = jnp.log(jnp.maximum(visits, 1.0))
+  # Below the largest before dividing: at τ near 0 only the largest is left.
+  logits -= logits.max(axis=-1, keepdims=True)
+  logits /= jnp.maximum(temperature, jnp.finfo(jnp.float32).tiny)
+  weights = jnp.where(seen, jnp.exp(logits), 0.0)
+  total = weights.sum(axis=-1, keepdims=True)
+  qvalues = tree.rewards + tree.discounts * tree.node_values
+  value_mask = tree.valid_mask & (tree.node_visits > 0) & jnp.isfinite(qvalues)
+  return SearchTargets(
+    children=jnp.where(exists, children, tree_lib.Tree.NO_NODE),
+    policy=weights / jnp.maximum(total, 1.0),
+    policy_mask=jnp.any(seen, axis=-1),
+    values=jnp.where(value_mask, tree.node_values, 0.0),
+    qvalues=jnp.where(value_mask, qvalues, 0.0),
+    value_mask=value_mask,
+  )
+
+
+def best_solution(
+  tree: tree_lib.Tree, by: str = "score", aggregation: str = "last"
+) -> Int[Array, " B"]:
+  """Returns the last node of each problem's best complete solution.
+
+  Args:
+    tree: Searched trees.
+    by: "score": the PRM's, over all complete solutions. "visits" and "value":
+      walking down from the root to the most visited, or highest valued, child
+      that leads to a complete solution; `path_to` gives the way.
+    aggregation: How "score" makes one score of a path's; see `FrontierConfig`.
+
+  Returns:
+    A node, the earlier one on a tie; `NO_NODE` where nothing was completed.
+  """
+  if by not in RULES:
+    raise ValueError(f"by is {by!r}; use one of {RULES}.")
+  tree = jax.tree.map(jnp.asarray, tree)
+  complete = tree.terminal_mask & tree.valid_mask
+  if by == "score":
+    every = jnp.arange(tree.capacity, dtype=jnp.int32)[None]
+    every = jnp.broadcast_to(every, tree.parents.shape)
+    worth = frontier.path_scores(tree, every, aggregation)
+    best = jnp.argmax(jnp.where(complete, _ranked(worth), -jnp.inf), axis=1)
+  else:
+    qvalues = tree.rewards + tree.discounts * tree.node_values
+    worth = tree.node_visits if by == "visits" else qvalues
+    best = jax.vmap(_descend)(tree.parents, complete, _ranked(worth))
+  found = jnp.any(complete, axis=1)
+  return jnp.where(found, best, tree_lib.Tree.NO_NODE).astype(jnp.int32)
+
+
+def _ranked(worth: Array) -> Float[Array, "B N"]:
+  """Returns numbers to compare by: what is not a number comes last."""
+  least = jnp.finfo(jnp.float32).min
+  worth = worth.astype(jnp.float32)
+  return jnp.nan_to_num(worth, nan=least, neginf=least)
+
+
+def _descend(
+  parents: Int[Array, " N"],
+  complete: Bool[Array, " N"],
+  worth: Float[Array, " N"],
+) -> Int[Array, ""]:
+  """Walks to a complete solution by the best child each time; _unbatched_."""
+  capacity = parents.shape[0]
+
+  def up(carry):
+    leads, _ = carry
+    above = jnp.where(leads & (parents >= 0), parents, capacity)
+    raised = leads.at[above].set(True, mode="drop")
+    return raised, jnp.any(raised != leads)
+
+  leads, _ = jax.lax.while_loop(
+    lambda carry: carry[1], up, (complete, jnp.asarray(True))
+  )
+  offered = lambda node: leads & (parents == node)
+  return jax.lax.while_loop(
+    lambda node: jnp.any(offered(node)),
+    lambda node: jnp.argmax(jnp.where(offered(node), worth, -jnp.inf)).astype(
+      jnp.int32
+    ),
+    jnp.asarray(tree_lib.Tree.ROOT_INDEX, jnp.int32),
+  )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,3 +226,72 @@ def _solution(tree, row, path) -> Solution:
     visits=per_node(tree.node_visits),
     values=per_node(tree.node_values),
   )
+
+
+def trajectories(
+  tree: tree_lib.Tree,
+  prompt: Int[np.ndarray, "B Lp"],
+  verify: Callable[[int, Solution], float],
+  completion_size: int,
+  thought_size: int,
+) -> types.Trajectory:
+  """Returns every complete solution of a search as a row, problem by problem.
+
+  A row's `thought_values` are its nodes' `qvalues`, see `SearchTargets`: what
+  the final thought was paid would be lost in its own value, which is 0. Labels
+  are none.
+
+  Args:
+    tree: From `to_host`.
+    prompt: Prompt token ids of each problem, right-padded.
+    verify: What the verifier pays for a solution of problem `row`, as
+      `verify(row, solution)`, 1 right and 0 wrong.
+    completion_size: Positions of a completion, at least the longest.
+    thought_size: Thoughts of a trajectory, likewise.
+  """
+  found = [
+    (row, solution)
+    for row in range(len(prompt))
+    for solution in solutions(tree, row)
+  ]
+  rows = np.array([row for row, _ in found], np.int32)
+  each = [solution for _, solution in found]
+  node_qvalues = tree.rewards + tree.discounts * tree.node_values
+  qvalues = [node_qvalues[row, list(s.nodes)] for row, s in found]
+  tokens = lambda name, dtype: _padded(
+    [getattr(s, name) for s in each], completion_size, dtype, "tokens"
+  )
+  thoughts = lambda values, dtype: _padded(
+    values, thought_size, dtype, "thoughts"
+  )
+  no_labels = np.zeros((len(found), thought_size), np.float32)
+  return types.Trajectory(
+    problem_id=tree.problem_id[rows].astype(np.int32),
+    prompt=prompt[rows].astype(np.int32),
+    prompt_length=tree.prompt_length[rows].astype(np.int32),
+    completion=tokens("tokens", np.int32),
+    completion_length=np.array([len(s.tokens) for s in each], np.int32),
+    thought_end=thoughts([s.thought_end for s in each], np.int32),
+    thought_count=np.array([len(s.nodes) for s in each], np.int32),
+    behavior_logprobs=tokens("behavior_logprobs", np.float32),
+    policy_logprobs=tokens("policy_logprobs", np.float32),
+    outcome_reward=np.array([verify(*one) for one in found], np.float32),
+    labels=no_labels,
+    label_mask=np.zeros(no_labels.shape, bool),
+    thought_rewards=thoughts([s.thought_rewards for s in each], np.float32),
+    thought_visits=thoughts([s.visits for s in each], np.int32),
+    thought_values=thoughts(qvalues, np.float32),
+  )
+
+
+def _padded(values, size: int, dtype: type, what: str) -> np.ndarray:
+  """Returns rows of different lengths as one array, padded with zeros."""
+  padded = np.zeros((len(values), size), dtype)
+  for row, value in enumerate(values):
+    if len(value) > size:
+      raise ValueError(
+        f"A solution has {len(value)} {what} and only {size} fit: ask for as"
+        " many positions."
+      )
+    padded[row, : len(value)] = value
+  return padded

@@ -32,6 +32,23 @@ def test_the_text_shows_the_chosen_path_and_counts_the_rest():
   ]
 
 
+def test_many_siblings_that_nothing_follows_are_counted_in_the_text():
+  nodes = [Node(-1, ""), Node(0, "goes on", chosen=True), Node(1, "on")]
+  nodes += [Node(0, "no", i / 10, terminal=True) for i in range(8)]
+  nodes[5] = Node(0, "yes", 0.4, terminal=True, correct=True)
+  tree = tree_view.TreeView("p", "a", "m", tuple(nodes))
+  lines = tree_view.render_text(tree).splitlines()
+  assert len(lines) == 4
+  assert lines[-1].endswith(
+    "… 8 that nothing follows, PRM up to 0.70, 1 right answer"
+  )
+  assert len(tree_view.render_text(tree, full=True).splitlines()) == 11
+  # What was visited again is shown, and 7 are not many.
+  nodes[4] = Node(0, "again", 0.1, 2, terminal=True)
+  tree = tree_view.TreeView("p", "a", "m", tuple(nodes))
+  assert len(tree_view.render_text(tree).splitlines()) == 11
+
+
 def test_the_full_text_shows_every_node():
   text = tree_view.render_text(small_tree(), full=True)
   assert "✗ wrong" in text and "c = 3  end" in text and "more" not in text

@@ -1,0 +1,98 @@
+"""What the table of techniques names exists: code, settings and tests."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import pathlib
+import re
+
+import pytest
+
+from reasoning_rl.pipelines import config_file
+
+ROOT = pathlib.Path(__file__).parents[1]
+TABLE = (ROOT / "docs" / "techniques.md").read_text(encoding="utf-8")
+# Announced in the table before their code is here. A line that names something
+# else which is not there, or is no longer here to wait, is a fault.
+PENDING = {
+  "Tree of Thoughts, breadth first",
+  "Tree of Thoughts, depth first",
+  "DVTS: diverse verifier tree search",
+  "lookahead-k: thoughts scored k thoughts later",
+  "REBASE: widths in proportion to scores",
+  "particle filtering",
+  "MCTS with UCT",
+  "MCTS* of ReST-MCTS*: greedy rollouts, values from children",
+  "rStar-Math: terminal-guided Q",
+  "Gumbel search with Sequential Halving",
+}
+
+
+def lines() -> dict[str, list[str]]:
+  """Returns the cells of each technique's line."""
+  rows = [x for x in TABLE.splitlines() if x.startswith("| ")]
+  cells = [
+    [cell.strip() for cell in row.strip("|").split(" | ")] for row in rows
+  ]
+  return {
+    row[0]: row[1:] for row in cells if row[0] not in ("technique", "---")
+  }
+
+
+def missing(cells: list[str]) -> list[str]:
+  """Returns what a line names and nobody can find."""
+  paper, code, settings, test = cells
+  faults = [] if re.fullmatch(r"\[[^]]+\]\(https://\S+\)", paper) else [paper]
+  paths = re.findall(r"`([^`]+)`", code + test)
+  faults += [path for path in paths if not (ROOT / path).is_file()]
+  named = re.findall(r"`([^`]+)`", settings)
+  return faults + [name for name in named if not is_setting(name)]
+
+
+def is_setting(name: str) -> bool:
+  """Whether it is a config key, a field of a dataclass or a function."""
+  config = config_file.load(ROOT / "configs" / "base.py", "").to_dict()
+  section, *rest = name.split(".")
+  if section in config:
+    return len(rest) == 1 and rest[0] in config[section]
+  for path in (ROOT / "reasoning_rl").glob(f"*/{section}.py"):
+    found = importlib.import_module(
+      f"reasoning_rl.{path.parent.name}.{section}"
+    )
+    thing = getattr(found, rest[0], None)
+    if thing is not None and len(rest) == 1:
+      return callable(thing)
+    if dataclasses.is_dataclass(thing):
+      return rest[1] in {field.name for field in dataclasses.fields(thing)}
+  return False
+
+
+def test_there_are_lines_and_what_is_pending_is_one():
+  assert len(lines()) >= 15
+  assert lines().keys() >= PENDING
+
+
+@pytest.mark.parametrize("technique", sorted(lines()))
+def test_what_a_line_names_exists(technique):
+  faults = missing(lines()[technique])
+  if technique in PENDING and faults:
+    pytest.skip(f"not here yet: {', '.join(faults)}")
+  assert faults == []
+
+
+def test_what_does_not_exist_is_noticed():
+  good = ["[p](https://a.b/c)", "`reasoning_rl/tree.py`", "`search.draw`"]
+  assert missing([*good, "`tests/test_docs.py`"]) == []
+  bad = [
+    "p",
+    "`reasoning_rl/nowhere.py`",
+    "`search.drawn`",
+    "`tests/test_x.py`",
+  ]
+  assert missing(bad) == [
+    "p", "reasoning_rl/nowhere.py", "tests/test_x.py", "search.drawn",
+  ]  # fmt: skip
+  assert is_setting("frontier.FrontierConfig.width")
+  assert not is_setting("frontier.FrontierConfig.height")
+  assert is_setting("extract.targets") and not is_setting("extract.nothing")
