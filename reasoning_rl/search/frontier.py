@@ -16,6 +16,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Key
 
+from reasoning_rl import pool as pool_lib
 from reasoning_rl import tree as tree_lib
 
 
@@ -126,6 +127,7 @@ def run(
     children = expand_fn(params, rng, state.tree, leaf)
     tree = tree_lib.add_children(state.tree, leaf, children)
     nodes = _next_frontier(tree, state.nodes, leaf, first, config)
+    tree = pool_lib.release(tree, pool_lib.dead_nodes(tree, nodes))
     return index + 1, FrontierState(tree, nodes)
 
   begin = (jnp.asarray(0, jnp.int32), state)
