@@ -1,9 +1,10 @@
 """The search tree, which is also the KV cache.
 
 A node is one thought. It owns the keys and values of its own tokens and nothing
-else: they lie at `starts .. starts + lengths` in its problem's pool, and what a
-leaf attends to is the prompt and the pool slots of its ancestors. Nothing is
-copied when a node is expanded, and no prefix is ever stored or computed twice.
+else: they lie at `slots` in its problem's pool, and what a leaf attends to is
+the prompt and the slots of its ancestors. Nothing is copied when a node is
+expanded, and no prefix is ever stored or computed twice. A search that prunes
+gives slots back, see `pool`.
 
 Children of one expansion are consecutive nodes, and every problem's tree grows
 by the same number of nodes per pass, so adding them is one contiguous write. A
@@ -109,8 +110,14 @@ class Tree:
     exhausted_mask: True where all there is has been visited; a selection passes
       these nodes by. Only `MCTSConfig.skip_exhausted` marks any.
     stopped_mask: True where a problem has found what it was to stop at.
-    starts: First pool slot of the node's tokens.
+    held_mask: True where the keys and values of the node's tokens are still in
+      the pool; what has been released is never expanded again.
+    slots: Pool slot of each of the node's tokens; the pool's size for padding.
+    free_slots: The slots that are free, from index `pool_used` on; what stands
+      before it means nothing. () where none is ever given back: slots are then
+      taken in order.
     pool_used: Slots in use.
+    pool_peak: The most that ever were.
     pools: Per network, keys and values [B, P, J, K] of every thought. Tokens
       stand before heads, so that one token is one contiguous write.
     prompts: Per network, keys and values [B, J, Lp, K] of the prompt.
@@ -119,6 +126,8 @@ class Tree:
     prm_tokens: Tokens a separate PRM has read so far.
     next_node: Where the next expansion's children go; alike for all problems
       that one device searches.
+    root: Where the search begins, node 0 until `pool.reroot`. What lies above
+      is context like the prompt.
   """
 
   parents: Int[Array, "B N"]
@@ -143,8 +152,11 @@ class Tree:
   best_leaf: Int[Array, "B N"]
   exhausted_mask: Bool[Array, "B N"]
   stopped_mask: Bool[Array, " B"]
-  starts: Int[Array, "B N"]
+  held_mask: Bool[Array, "B N"]
+  slots: Int[Array, "B N C"]
+  free_slots: Int[Array, "B P"] | tuple[()]
   pool_used: Int[Array, " B"]
+  pool_peak: Int[Array, " B"]
   pools: tuple[Any, ...]
   prompts: tuple[Any, ...]
   problem_id: Int[Array, " B"]
@@ -152,6 +164,7 @@ class Tree:
   policy_tokens: Int[Array, " B"]
   prm_tokens: Int[Array, " B"]
   next_node: Int[Array, " B"]
+  root: Int[Array, " B"]
   prm_carry: Any = ()
 
   ROOT_INDEX: ClassVar[int] = 0
@@ -169,7 +182,13 @@ class Tree:
     return leaves[0].shape[1] if leaves else 0
 
 
-def plant(root: Root, capacity: int, thought_size: int, pool_size: int) -> Tree:
+def plant(
+  root: Root,
+  capacity: int,
+  thought_size: int,
+  pool_size: int,
+  reuse: bool = False,
+) -> Tree:
   """Returns trees that hold their root alone.
 
   Args:
@@ -177,6 +196,7 @@ def plant(root: Root, capacity: int, thought_size: int, pool_size: int) -> Tree:
     capacity: Nodes per tree, at least 1 + passes · S · A.
     thought_size: Most tokens in one thought.
     pool_size: Token slots per problem.
+    reuse: Whether slots can be given back, see `pool.release`.
   """
   batch = root.prompt_length.shape[0]
   shape = (batch, capacity)
@@ -185,6 +205,7 @@ def plant(root: Root, capacity: int, thought_size: int, pool_size: int) -> Tree:
   nowhere = jnp.full(shape, Tree.NO_NODE, jnp.int32)
   logprobs = jnp.zeros((*shape, thought_size), jnp.float32)
   at_root = jnp.zeros(shape, bool).at[:, Tree.ROOT_INDEX].set(True)
+  every_slot = jnp.arange(pool_size, dtype=jnp.int32)[None]
   at_root_alone = lambda x: (
     jnp.zeros((*shape, *x.shape[1:]), x.dtype).at[:, Tree.ROOT_INDEX].set(x)
   )
@@ -211,8 +232,11 @@ def plant(root: Root, capacity: int, thought_size: int, pool_size: int) -> Tree:
     best_leaf=count,
     exhausted_mask=jnp.zeros(shape, bool),
     stopped_mask=jnp.zeros(batch, bool),
-    starts=count,
+    held_mask=at_root,
+    slots=jnp.full((*shape, thought_size), pool_size, jnp.int32),
+    free_slots=jnp.tile(every_slot, (batch, 1)) if reuse and pool_size else (),
     pool_used=jnp.zeros(batch, jnp.int32),
+    pool_peak=jnp.zeros(batch, jnp.int32),
     pools=jax.tree.map(
       lambda x: jnp.zeros((batch, pool_size, x.shape[1], x.shape[3]), x.dtype),
       root.prompts,
@@ -223,6 +247,7 @@ def plant(root: Root, capacity: int, thought_size: int, pool_size: int) -> Tree:
     policy_tokens=jnp.zeros(batch, jnp.int32),
     prm_tokens=jnp.zeros(batch, jnp.int32),
     next_node=jnp.ones(batch, jnp.int32),
+    root=jnp.zeros(batch, jnp.int32),
     prm_carry=jax.tree.map(at_root_alone, root.prm_carry),
   )
 
@@ -260,8 +285,7 @@ def add_children(tree: Tree, leaf: Int[Array, "B S"], new: Children) -> Tree:
   # A repeated sibling is not valid but its tokens were decoded; only what can
   # be reached again is stored.
   lengths = jnp.where(valid, flat(new.lengths), 0)
-  ends = tree.pool_used[:, None] + jnp.cumsum(lengths, axis=1)
-  starts = ends - lengths
+  slots, pool_used = _allocate(tree, lengths)
   parent = jnp.repeat(leaf, candidates, axis=1)
   depth = at_nodes(tree.depth, parent) + 1
 
@@ -294,9 +318,11 @@ def add_children(tree: Tree, leaf: Int[Array, "B S"], new: Children) -> Tree:
     prior_logits=put(
       tree.prior_logits, jnp.where(valid, flat(new.prior_logits), -jnp.inf)
     ),
-    starts=put(tree.starts, starts),
-    pool_used=ends[:, -1],
-    pools=_write_pools(tree.pools, new.keys_values, starts, lengths),
+    held_mask=put(tree.held_mask, valid),
+    slots=put(tree.slots, slots),
+    pool_used=pool_used,
+    pool_peak=jnp.maximum(tree.pool_peak, pool_used),
+    pools=_write_pools(tree.pools, new.keys_values, slots),
     policy_tokens=tree.policy_tokens + new.policy_tokens,
     prm_tokens=tree.prm_tokens + new.prm_tokens,
     next_node=tree.next_node + added,
@@ -311,16 +337,31 @@ def add_children(tree: Tree, leaf: Int[Array, "B S"], new: Children) -> Tree:
   )
 
 
-def _write_pools(pools, keys_values, starts, lengths):
+def _allocate(tree, lengths):
+  """Returns a free slot for every new token, and how many are then in use.
+
+  A search makes sure that there is room before it expands. Tokens for which
+  there is none get the slot of padding, and nobody else's is overwritten.
+  """
+  ends = tree.pool_used[:, None] + jnp.cumsum(lengths, axis=1)
+  offset = jnp.arange(tree.tokens.shape[2])[None, None]
+  index = (ends - lengths)[..., None] + offset
+  real = offset < lengths[..., None]
+  if isinstance(tree.free_slots, tuple):
+    return jnp.where(real, index, tree.pool_size), ends[:, -1]
+  real &= index < tree.pool_size
+  slots = at_nodes(
+    tree.free_slots, jnp.where(real, index, 0).reshape(len(ends), -1)
+  )
+  slots = jnp.where(real, slots.reshape(index.shape), tree.pool_size)
+  return slots, jnp.minimum(ends[:, -1], tree.pool_size)
+
+
+def _write_pools(pools, keys_values, slots):
   """Scatters each thought's tokens to its slots; padding is dropped."""
   if not jax.tree.leaves(pools):
     return pools
-  size = jax.tree.leaves(pools)[0].shape[1]
-  thought_size = jax.tree.leaves(keys_values)[0].shape[4]
-  rows = jnp.arange(starts.shape[0])[:, None, None]
-  offset = jnp.arange(thought_size)[None, None]
-  slots = starts[..., None] + offset
-  slots = jnp.where(offset < lengths[..., None], slots, size)
+  rows = jnp.arange(slots.shape[0])[:, None, None]
 
   def write(pool, new):
     new = jnp.moveaxis(new, 3, 4)
@@ -345,29 +386,3 @@ def ancestors(
   index = depth - 1 - jnp.arange(max_thoughts)[None, None]
   path = jnp.take_along_axis(upward, jnp.maximum(index, 0), axis=-1)
   return jnp.where(index >= 0, path, Tree.NO_NODE)
-
-
-def path_slots(
-  tree: Tree, path: Int[Array, "B S T"], size: int
-) -> tuple[Int[Array, "B S M"], Bool[Array, "B S M"]]:
-  """Returns the pool slots of a path's tokens in order, and which are real.
-
-  Args:
-    tree: The trees.
-    path: Nodes from `ancestors`.
-    size: Most tokens on a path, `M`.
-  """
-  batch, leaves, thoughts = path.shape
-  flat = path.reshape(batch, leaves * thoughts)
-  take = lambda field: at_nodes(field, flat).reshape(path.shape)
-  lengths = jnp.where(path >= 0, take(tree.lengths), 0)
-  ends = jnp.cumsum(lengths, axis=-1)
-  shift = take(tree.starts) - (ends - lengths)
-  position = jnp.arange(size)
-  thought = jnp.sum(
-    ends[..., None, :] <= position[None, None, :, None], axis=-1
-  )
-  index = jnp.minimum(thought, thoughts - 1)
-  slots = jnp.take_along_axis(shift, index, axis=-1) + position[None, None]
-  mask = thought < thoughts
-  return jnp.where(mask, slots, 0), mask

@@ -19,6 +19,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Key
 
 from reasoning_rl import masking
+from reasoning_rl import pool as pool_lib
 from reasoning_rl import tree as tree_lib
 from reasoning_rl.decoding import decode as decode_lib
 from reasoning_rl.decoding import distinct, sampling, scoring
@@ -162,7 +163,7 @@ def _leaf_contexts(tree, leaf, config) -> tuple[_LeafContext, ...]:
   batch, leaves = leaf.shape
   size = max(1, (config.max_thoughts - 1) * config.max_thought_tokens)
   path = tree_lib.ancestors(tree, leaf, config.max_thoughts)
-  slots, mask = tree_lib.path_slots(tree, path, size)
+  slots, mask = pool_lib.path_slots(tree, path, size)
   position = tree.prompt_length[:, None] + mask.sum(axis=-1)
   position = jnp.repeat(position.reshape(-1), config.num_candidates)
   mask = mask.reshape(batch * leaves, 1, 1, size)

@@ -272,7 +272,7 @@ class Searcher:
     per_token = sum(
       bytes_of(leaf) * leaf.shape[-2] for leaf in jax.tree.leaves(tree.pools)
     )
-    used = host.pool_used + host.prompt_length
+    used = host.pool_peak + host.prompt_length
     rows = range(len(host.problem_id))
     return Found(
       host,

@@ -190,7 +190,9 @@ class _Climb:
         renewed(old.best_leaf, jnp.where(expanded, below, node)),
         exhausted,
       )
-      parent = jnp.where(node >= 0, self._read(tree.parents, node), node)
+      is_top = (node < 0) | (node == tree.root)
+      parent = self._read(tree.parents, node)
+      parent = jnp.where(is_top, tree_lib.Tree.NO_NODE, parent)
       return parent, up, new
 
     return update

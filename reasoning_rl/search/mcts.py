@@ -265,17 +265,21 @@ def simulate(
   tree: tree_lib.Tree, config: MCTSConfig, noise: Array | None = None
 ) -> Int[Array, " B"]:
   """Returns the node without children that a simulation ends in."""
-  root = jnp.full_like(tree.prompt_length, tree_lib.Tree.ROOT_INDEX)
-  at_root = lambda field: tree_lib.at_nodes(field, root[:, None])[:, 0]
+  at_root = lambda field: _at_root(tree, field)
   if not isinstance(config.rule, gumbel_lib.GumbelConfig):
     return at_root(tree.best_leaf)
-  family = backup_lib.family_of(tree, root, config.num_candidates)
+  family = backup_lib.family_of(tree, tree.root, config.num_candidates)
   simulation = family.visits - 1
   scores = config.rule.root_scores
   best = backup_lib.best_of(scores, family, noise.T, simulation)
   first = at_root(tree.children_start)
   leaf = tree_lib.at_nodes(tree.best_leaf, (first + best)[:, None])[:, 0]
-  return jnp.where(first >= 0, leaf, root)
+  return jnp.where(first >= 0, leaf, tree.root)
+
+
+def _at_root(tree, field) -> Array:
+  """Returns a field's entry at the root of each problem's search."""
+  return tree_lib.at_nodes(field, tree.root[:, None])[:, 0]
 
 
 def _root_noise(rng, tree, config):
@@ -287,7 +291,7 @@ def _root_noise(rng, tree, config):
 
 def _active(tree, token_budget, config) -> Bool[Array, " B"]:
   """Returns which problems may expand once more."""
-  active = ~tree.exhausted_mask[:, tree_lib.Tree.ROOT_INDEX]
+  active = ~_at_root(tree, tree.exhausted_mask)
   active &= ~tree.stopped_mask
   if tree.pool_size:
     need = config.tokens_per_pass * tree.tokens.shape[2]
@@ -313,7 +317,7 @@ def _stopped(tree, leaf, config) -> tree_lib.Tree:
   # What an outcome backup makes of a node is no longer on the scale of scores.
   score = read(tree.rewards) + read(tree.discounts) * read(tree.raw_values)
   worth = score if config.backup == "outcome" else read(tree.qvalues)
-  enough = (worth >= config.stop_value) & (leaf > tree_lib.Tree.ROOT_INDEX)
+  enough = (worth >= config.stop_value) & (leaf != tree.root[:, None])
   if not config.stop_open:
     enough &= read(tree.terminal_mask)
   return tree.replace(stopped_mask=tree.stopped_mask | jnp.any(enough, axis=1))
