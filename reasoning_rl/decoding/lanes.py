@@ -1,9 +1,9 @@
 """The decoding loop with fewer lanes than rows: a short row holds none back.
 
 `decode.decode` runs all rows until the longest is complete, and most of what it
-computes by then belongs to rows that have ended. Here a problem's rows wait in
-a queue and its lanes work it off: where a row ends, its lane takes the next one
-in the same loop. A row's random numbers are its own, so the lane that it ran in
+computes by then belongs to rows that have ended. Here rows wait in queues that
+a few lanes each work off: where a row ends, its lane takes the next one in the
+same loop. A row's random numbers are its own, so the lane that it ran in
 changes nothing.
 
 All lanes write a step's keys and values at the same place of a ring of `C`,
@@ -15,11 +15,12 @@ the rows when the loop has ended. So no step scatters.
 
 from __future__ import annotations
 
+import functools
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Int, Key
+from jaxtyping import Array, Bool, Key
 
 from reasoning_rl.decoding import decode as decode_lib
 from reasoning_rl.decoding import sampling
@@ -28,7 +29,7 @@ from reasoning_rl.models import network as network_lib
 
 
 class _Queue(NamedTuple):
-  """Each problem's rows that say something, first to last."""
+  """Each queue's rows, first to last, and how many of them say something."""
 
   row: Array
   count: Array
@@ -74,7 +75,7 @@ def decode(
   params: network_lib.Params,
   rngs: Key[Array, " R"],
   context: decode_lib.Context,
-  row_mask: Bool[Array, "B _"],
+  row_mask: Bool[Array, "_ _"],
   config: sampling.SamplingConfig,
   *,
   lanes: int,
@@ -83,7 +84,7 @@ def decode(
   thought_end_id: int | None = None,
   max_thought_tokens: int | None = None,
 ) -> decode_lib.Decoded:
-  """Samples each row as `decode.decode` does, `lanes` at a time per problem.
+  """Samples each row as `decode.decode` does, `lanes` of a queue at a time.
 
   Args:
     network: The policy.
@@ -91,9 +92,11 @@ def decode(
     rngs: A key per row; consumed.
     context: What the rows continue from. All rows that share a segment's keys
       see the same of them.
-    row_mask: By problem; False rows say nothing and take no lane's time.
+    row_mask: By queue; False rows say nothing and take no lane's time. A
+      segment with one owner per queue is shared by the queue's lanes, any other
+      is copied into the lane for each row.
     config: How a token is chosen.
-    lanes: Rows of a problem that are decoded at once.
+    lanes: Rows of a queue that are decoded at once.
     max_tokens: Most tokens per row, `C`.
     stop_ids: Tokens that end a row and belong to it.
     thought_end_id: Token that ends a thought, for `max_thought_tokens`.
@@ -101,92 +104,100 @@ def decode(
 
   Returns:
     The tokens and what belongs to them, in the order of the rows. The loop
-    ends when no problem has a row left.
+    ends when no queue has a row left.
   """
-  problems, each = row_mask.shape
+  rows = row_mask.size
   queue = _queue(row_mask)
-  shared, private = _split(context.segments, problems)
-  size = sum(segment.mask.shape[-1] for segment in private)
+  shared, private = _split(context.segments, row_mask.shape[0])
 
   def cond(carry):
-    return jnp.any(carry.lanes.row < problems * each)
+    return jnp.any(carry.lanes.row < rows)
 
   def body(carry):
     step, now = carry.step, carry.lanes
-    row = jnp.minimum(now.row, problems * each - 1)
-    active = now.row < problems * each
-    keys = jax.vmap(jax.random.fold_in)(rngs[row], now.index)
-    logits = network.logits(params, now.hidden)
-    token, behavior, policy = sampling.sample(keys, logits, config)
-    age = (step - 1 - jnp.arange(max_tokens)) % max_tokens
-    mask = jnp.concatenate(
-      [now.before_mask, age[None] < now.index[:, None]], axis=1
-    )
-    own = attention_lib.Segment(now.caches, mask[:, None, None])
-    hidden, keys_values = network.apply(
-      params,
-      token[:, None],
-      (context.position[row] + now.index)[:, None],
-      (*shared, own),
-    )
-    keys_values = decode_lib.after(hidden, keys_values)
-    at = (0, 0, size + step % max_tokens, 0)
-    put = lambda x, new: jax.lax.dynamic_update_slice(x, new, at)
-    said = (token, policy, behavior, hidden[:, 0], keys_values)
-    log = _write(carry.log, step, _Log(now.row, now.index, *said))
+    said = _say(network, params, rngs, context, shared, config, carry)
     _, still, thought_length = decode_lib.go_on(
-      token,
-      active,
+      said.token,
+      now.row < rows,
       now.thought_length,
       stop_ids,
       thought_end_id,
       max_thought_tokens,
     )
     still &= now.index + 1 < max_tokens
+    before = now.before_mask.shape[1]
+    at = (0, 0, before + step % max_tokens, 0)
+    put = lambda x, new: jax.lax.dynamic_update_slice(x, new, at)
     now = _Lanes(
-      row=jnp.where(still, now.row, problems * each),
-      index=now.index + 1,
+      row=jnp.where(still, now.row, rows),
+      # An idle lane stays at a position that there is.
+      index=jnp.where(still, now.index + 1, 0),
       thought_length=thought_length,
-      hidden=hidden[:, 0],
+      hidden=said.hidden,
       before_mask=now.before_mask,
-      caches=jax.tree.map(put, now.caches, keys_values),
+      caches=jax.tree.map(put, now.caches, said.keys_values),
     )
     taken, now = _refill(carry.taken, now, queue, context, private)
-    return _Carry(step + 1, taken, now, log)
+    return _Carry(step + 1, taken, now, _write(carry.log, step, said))
 
-  start = _start(
-    network, context, queue, private, lanes * problems, each, max_tokens
-  )
+  start = _start(network, context, queue, private, lanes, max_tokens)
   end = jax.lax.while_loop(cond, body, start)
-  return _in_row_order(end, context, lanes, row_mask, max_tokens, stop_ids)
+  return _in_row_order(end, context, max_tokens, stop_ids)
+
+
+def _say(network, params, rngs, context, shared, config, carry) -> _Log:
+  """Returns one more token of each lane's row and what belongs to it."""
+  step, now = carry.step, carry.lanes
+  row = jnp.minimum(now.row, context.hidden.shape[0] - 1)
+  keys = jax.vmap(jax.random.fold_in)(rngs[row], now.index)
+  logits = network.logits(params, now.hidden)
+  token, behavior, policy = sampling.sample(keys, logits, config)
+  size = now.caches.k[0].shape[2] - now.before_mask.shape[1]
+  age = (step - 1 - jnp.arange(size)) % size
+  own_mask = age[None] < now.index[:, None]
+  mask = jnp.concatenate([now.before_mask, own_mask], axis=1)
+  own = attention_lib.Segment(now.caches, mask[:, None, None])
+  position = context.position[row] + now.index
+  hidden, keys_values = network.apply(
+    params, token[:, None], position[:, None], (*shared, own)
+  )
+  return _Log(
+    row=now.row,
+    index=now.index,
+    token=token,
+    policy_logprobs=policy,
+    behavior_logprobs=behavior,
+    hidden=hidden[:, 0],
+    keys_values=decode_lib.after(hidden, keys_values),
+  )
 
 
 def _queue(row_mask) -> _Queue:
-  """Returns each problem's rows with those that say nothing last."""
-  problems, each = row_mask.shape
+  """Returns each queue's rows with those that say nothing last."""
+  queues, each = row_mask.shape
   order = jnp.argsort(~row_mask, axis=1, stable=True)
-  first = jnp.arange(problems, dtype=jnp.int32)[:, None] * each
+  first = jnp.arange(queues, dtype=jnp.int32)[:, None] * each
   return _Queue(first + order.astype(jnp.int32), row_mask.sum(axis=1))
 
 
-def _split(segments, problems):
-  """Returns the segments that a problem's rows share, and the other ones."""
-  shared = lambda x: x.mask.shape[0] == problems
+def _split(segments, queues):
+  """Returns the segments that a queue's rows share, and the other ones."""
+  shared = lambda x: x.mask.shape[0] == queues
   return (
     tuple(x for x in segments if shared(x)),
     tuple(x for x in segments if not shared(x)),
   )
 
 
-def _start(network, context, queue, private, lanes, each, max_tokens):
+def _start(network, context, queue, private, lanes, max_tokens) -> _Carry:
   """Returns the loop's state before the first token."""
   config = network.config
   rows, dtype = context.hidden.shape[0], context.hidden.dtype
   size = sum(segment.mask.shape[-1] for segment in private)
-  # No list of rows keeps the lanes busy for longer: when the last row is taken
-  # no lane has been idle, and it takes at most C steps.
-  per_problem = lanes * each // rows
-  steps = (each - 1) * max_tokens // per_problem + max_tokens
+  # While a queue has rows its lanes are busy, and the last row takes at most C.
+  queues, each = queue.row.shape
+  steps = (each - 1) * max_tokens // lanes + max_tokens
+  lanes *= queues
   layers = range(config.num_layers)
   cache = lambda *shape: tuple(jnp.zeros(shape, dtype) for _ in layers)
   both = lambda *shape: attention_lib.KeysValues(cache(*shape), cache(*shape))
@@ -224,10 +235,9 @@ def _write(log, step, said) -> _Log:
 
 
 def _refill(taken, lanes, queue, context, private):
-  """Gives each idle lane the next row of its problem, if there is one left."""
+  """Gives each idle lane the next row of its queue, if there is one left."""
   rows = context.hidden.shape[0]
-  problems = taken.shape[0]
-  idle = (lanes.row == rows).reshape(problems, -1)
+  idle = (lanes.row == rows).reshape(len(taken), -1)
   place = taken[:, None] + jnp.cumsum(idle, axis=1, dtype=jnp.int32) - 1
   new = idle & (place < queue.count[:, None])
   place = jnp.clip(place, 0, queue.row.shape[1] - 1)
@@ -235,7 +245,6 @@ def _refill(taken, lanes, queue, context, private):
   taken, new = taken + new.sum(axis=1), new.reshape(-1)
   lanes = lanes._replace(
     row=jnp.where(new, row, lanes.row),
-    index=jnp.where(new, 0, lanes.index),
     thought_length=jnp.where(new, 0, lanes.thought_length),
     hidden=jnp.where(new[:, None], context.hidden[row], lanes.hidden),
   )
@@ -254,19 +263,13 @@ def _copy_before(lanes, new, private, rows) -> _Lanes:
     left, before_mask, caches = carry
     lane, first = jnp.argmax(left), 0
     for segment in private:
-      owners, _, _, size = segment.mask.shape
-      owner = lanes.row[lane] // (rows // owners)
-      mask = segment.mask[owner, 0]
-      before_mask = jax.lax.dynamic_update_slice(
-        before_mask, mask, (lane, first)
-      )
-      put = lambda x, y: jax.lax.dynamic_update_slice(
-        x,
-        jax.lax.dynamic_slice_in_dim(y, owner, 1),  # noqa: B023
-        (lane, 0, first, 0),  # noqa: B023
-      )
-      caches = jax.tree.map(put, caches, segment.keys_values)
-      first += size
+      owner = lanes.row[lane] * segment.mask.shape[0] // rows
+      place = lane, 0, first, 0
+      copy = functools.partial(_copy_row, owner=owner, place=place)
+      caches = jax.tree.map(copy, caches, segment.keys_values)
+      mask = segment.mask[:, 0, 0]
+      before_mask = _copy_row(before_mask, mask, owner, (lane, first))
+      first += mask.shape[1]
     return left.at[lane].set(False), before_mask, caches
 
   carry = new, lanes.before_mask, lanes.caches
@@ -274,7 +277,13 @@ def _copy_before(lanes, new, private, rows) -> _Lanes:
   return lanes._replace(before_mask=before_mask, caches=caches)
 
 
-def _in_row_order(end, context, lanes, row_mask, max_tokens, stop_ids):
+def _copy_row(into, source, owner, place):
+  """Returns `into` with the owner's row of `source` written at `place`."""
+  row = jax.lax.dynamic_slice_in_dim(source, owner, 1)
+  return jax.lax.dynamic_update_slice(into, row, place)
+
+
+def _in_row_order(end, context, max_tokens, stop_ids) -> decode_lib.Decoded:
   """Returns what was logged, row by row."""
   rows, log = context.hidden.shape[0], end.log
   places = log.row.size
@@ -291,15 +300,14 @@ def _in_row_order(end, context, lanes, row_mask, max_tokens, stop_ids):
   at_last = lambda x: jnp.take_along_axis(x, last, axis=1)[:, 0]
   hidden = log.hidden.reshape(places, -1)[at_last(where)]
   said = length > 0
-  # The steps that a lane was idle count in the place of its first row.
-  spent = length.reshape(row_mask.shape)
-  ran = (log.row < rows).sum(axis=0).reshape(-1, lanes)
-  decoded_rows = spent.at[:, :lanes].add(end.step - ran)
+  # What idle lanes computed is spread over the rows.
+  idle = end.step - (log.row < rows).sum(axis=0)
+  spread = jnp.arange(idle.size) * rows // idle.size
   return decode_lib.Decoded(
     tokens=token,
     length=length,
     spent=length,
-    decoded_rows=decoded_rows.reshape(-1),
+    decoded_rows=length.at[spread].add(idle),
     stopped_mask=jnp.isin(at_last(token), jnp.asarray(stop_ids)) & said,
     policy_logprobs=numbers(log.policy_logprobs),
     behavior_logprobs=numbers(log.behavior_logprobs),
