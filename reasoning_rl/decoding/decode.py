@@ -43,6 +43,8 @@ class Decoded:
     length: Real tokens, the stop token included.
     spent: Tokens decoded in the row's place. Over the rows of a group at most
       the sum of `length`: what sequences share is decoded once.
+    decoded_rows: Rows that the network computed for it, after its end too.
+      `spent` is the useful part, and the two sums' ratio the loop's occupancy.
     stopped_mask: True where a stop token ended the row, False where a limit
       did.
     policy_logprobs: Of each token under the policy.
@@ -54,6 +56,7 @@ class Decoded:
   tokens: Int[Array, "R C"]
   length: Int[Array, " R"]
   spent: Int[Array, " R"]
+  decoded_rows: Int[Array, " R"]
   stopped_mask: Bool[Array, " R"]
   policy_logprobs: Float[Array, "R C"]
   behavior_logprobs: Float[Array, "R C"]
@@ -145,20 +148,24 @@ def decode(
       (context.position + index)[:, None],
       (*context.segments, own),
     )
-    keys_values = _after(hidden, keys_values)
-    stopped = jnp.isin(token, jnp.asarray(stop_ids)) & active
-    thought_length = carry.thought_length + 1
-    still = active & ~stopped
-    if max_thought_tokens is not None:
-      thought_length = jnp.where(token == thought_end_id, 0, thought_length)
-      still &= thought_length < max_thought_tokens
+    keys_values = after(hidden, keys_values)
+    stopped, still, thought_length = go_on(
+      token,
+      active,
+      carry.thought_length,
+      stop_ids,
+      thought_end_id,
+      max_thought_tokens,
+    )
     said = (token, stopped, policy, behavior, hidden, keys_values)
     out = _append(out, index, active, *said)
     return _Carry(index + 1, still, thought_length, out, carry.lanes)
 
   start = _start(network, context, row_mask, max_tokens, groups)
   end = jax.lax.while_loop(cond, body, start)
-  return end.out if groups is None else _held(end)
+  out = end.out if groups is None else _held(end)
+  computed = jnp.broadcast_to(end.index, out.spent.shape)
+  return out.replace(decoded_rows=computed)
 
 
 def _choose(keys, logits, carry, groups, config):
@@ -190,7 +197,36 @@ def _held(end) -> Decoded:
   )
 
 
-def _after(hidden, keys_values):
+def go_on(
+  token: Int[Array, " R"],
+  active: Bool[Array, " R"],
+  thought_length: Int[Array, " R"],
+  stop_ids: tuple[int, ...],
+  thought_end_id: int | None,
+  max_thought_tokens: int | None,
+) -> tuple[Bool[Array, " R"], Bool[Array, " R"], Int[Array, " R"]]:
+  """Returns which rows `token` stops, which go on, and their thoughts' length.
+
+  Args:
+    token: The newest token of each row.
+    active: Rows that it belongs to.
+    thought_length: Tokens in the row's thought before it.
+    stop_ids: As in `decode`, and so the others.
+    thought_end_id: Token that ends a thought.
+    max_thought_tokens: Most tokens in a thought.
+  """
+  stopped = jnp.isin(token, jnp.asarray(stop_ids)) & active
+  thought_length = thought_length + 1
+  still = active & ~stopped
+  if max_thought_tokens is not None:
+    thought_length = jnp.where(token == thought_end_id, 0, thought_length)
+    still &= thought_length < max_thought_tokens
+  return stopped, still, thought_length
+
+
+def after(
+  hidden: Float[Array, "R 1 D"], keys_values: attention_lib.KeysValues
+) -> attention_lib.KeysValues:
   """Returns `keys_values`, made to depend on `hidden`, 0 where it is no number.
 
   Else XLA may write them before all layers have read what is there, and copies
@@ -223,6 +259,7 @@ def _nothing_said(network, context, max_tokens) -> Decoded:
     tokens=jnp.zeros((rows, max_tokens), jnp.int32),
     length=jnp.zeros(rows, jnp.int32),
     spent=jnp.zeros(rows, jnp.int32),
+    decoded_rows=jnp.zeros(rows, jnp.int32),
     stopped_mask=jnp.zeros(rows, bool),
     policy_logprobs=logprobs,
     behavior_logprobs=logprobs,
@@ -241,7 +278,7 @@ def _append(
   put_cache = lambda x, new: jax.lax.dynamic_update_slice(
     x, new, (0, 0, index, 0)
   )
-  return Decoded(
+  return out.replace(
     tokens=put(out.tokens, token),
     length=out.length + active,
     spent=out.spent + active,
