@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Key
 
 from reasoning_rl import masking
-from reasoning_rl.decoding import distinct, sampling
+from reasoning_rl.decoding import distinct, own_cache, sampling
 from reasoning_rl.models import attention as attention_lib
 from reasoning_rl.models import network as network_lib
 
@@ -69,6 +69,7 @@ class _Carry(NamedTuple):
   active: Array
   thought_length: Array
   out: Decoded
+  own: own_cache.OwnCache
   lanes: distinct.Lanes | None
 
 
@@ -139,14 +140,11 @@ def decode(
       keys, logits, carry, groups, config
     )
     index, active, out = carry.index, carry.active, carry.out
-    own_mask = (jnp.arange(max_tokens) < index)[None, None, None]
-    own_mask = jnp.broadcast_to(own_mask, (len(token), 1, 1, max_tokens))
-    own = attention_lib.Segment(out.keys_values, own_mask)
     hidden, keys_values = network.apply(
       params,
       token[:, None],
       (context.position + index)[:, None],
-      (*context.segments, own),
+      (*context.segments, own_cache.segment(carry.own, index)),
     )
     keys_values = after(hidden, keys_values)
     stopped, still, thought_length = go_on(
@@ -157,15 +155,18 @@ def decode(
       thought_end_id,
       max_thought_tokens,
     )
-    said = (token, stopped, policy, behavior, hidden, keys_values)
+    said = (token, stopped, policy, behavior, hidden)
     out = _append(out, index, active, *said)
-    return _Carry(index + 1, still, thought_length, out, carry.lanes)
+    own = own_cache.append(carry.own, index, keys_values)
+    return _Carry(index + 1, still, thought_length, out, own, carry.lanes)
 
   start = _start(network, context, row_mask, max_tokens, groups)
   end = jax.lax.while_loop(cond, body, start)
   out = end.out if groups is None else _held(end)
   computed = jnp.broadcast_to(end.index, out.spent.shape)
-  return out.replace(decoded_rows=computed)
+  return out.replace(
+    decoded_rows=computed, keys_values=own_cache.of_rows(end.own)
+  )
 
 
 def _choose(keys, logits, carry, groups, config):
@@ -179,6 +180,7 @@ def _choose(keys, logits, carry, groups, config):
     active=drawn.active,
     thought_length=carry.thought_length[drawn.source],
     out=moved.replace(spent=carry.out.spent),
+    own=own_cache.move(carry.own, drawn.source),
     lanes=drawn.lanes,
   )
   return carry, (drawn.token, drawn.behavior_logprobs, drawn.policy_logprobs)
@@ -238,22 +240,24 @@ def after(
 
 def _start(network, context, row_mask, max_tokens, groups) -> _Carry:
   """Returns the loop's state before the first token."""
+  config, rows = network.config, row_mask.shape[0]
+  shape = (rows, config.num_kv_heads, 0, config.head_size)
+  none = tuple([jnp.zeros(shape, context.hidden.dtype)] * config.num_layers)
+  empty = attention_lib.KeysValues(none, none)
+  problems = None if groups is None else groups.joint.shape[0]
   return _Carry(
     index=jnp.asarray(0, jnp.int32),
     active=row_mask,
     thought_length=jnp.zeros(row_mask.shape, jnp.int32),
-    out=_nothing_said(network, context, max_tokens),
+    out=_nothing_said(context, max_tokens),
+    own=own_cache.start(empty, max_tokens, problems),
     lanes=None if groups is None else distinct.start(groups, row_mask),
   )
 
 
-def _nothing_said(network, context, max_tokens) -> Decoded:
-  """Returns the loop's buffers before the first token."""
-  config = network.config
+def _nothing_said(context, max_tokens) -> Decoded:
+  """Returns what the rows have said before the first token; no keys."""
   rows = context.hidden.shape[0]
-  dtype = context.hidden.dtype
-  shape = (rows, config.num_kv_heads, max_tokens, config.head_size)
-  cache = tuple(jnp.zeros(shape, dtype) for _ in range(config.num_layers))
   logprobs = jnp.zeros((rows, max_tokens), jnp.float32)
   return Decoded(
     tokens=jnp.zeros((rows, max_tokens), jnp.int32),
@@ -264,19 +268,16 @@ def _nothing_said(network, context, max_tokens) -> Decoded:
     policy_logprobs=logprobs,
     behavior_logprobs=logprobs,
     hidden=context.hidden,
-    keys_values=attention_lib.KeysValues(cache, cache),
+    keys_values=None,
   )
 
 
 def _append(
-  out, index, active, token, stopped, policy, behavior, hidden, keys_values
+  out, index, active, token, stopped, policy, behavior, hidden
 ) -> Decoded:
   """Returns `out` with one more token where the row is active."""
   put = lambda x, new: jax.lax.dynamic_update_slice(
     x, jnp.where(active, new, 0)[:, None].astype(x.dtype), (0, index)
-  )
-  put_cache = lambda x, new: jax.lax.dynamic_update_slice(
-    x, new, (0, 0, index, 0)
   )
   return out.replace(
     tokens=put(out.tokens, token),
@@ -286,7 +287,6 @@ def _append(
     policy_logprobs=put(out.policy_logprobs, policy),
     behavior_logprobs=put(out.behavior_logprobs, behavior),
     hidden=jnp.where(active[:, None], hidden[:, 0], out.hidden),
-    keys_values=jax.tree.map(put_cache, out.keys_values, keys_values),
   )
 
 
