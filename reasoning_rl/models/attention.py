@@ -16,13 +16,11 @@ from __future__ import annotations
 import flax.struct
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 # Finite, so that a wholly masked segment gets weight exactly 0 and no NaN
 # reaches the gradient.
 MASKED_SCORE = -1e30
-MAX_TABLE = 8192  # Positions in a table of rotations.
 
 
 @flax.struct.dataclass
@@ -57,45 +55,19 @@ class Segment:
   mask: Bool[Array, "B G L M"]
 
 
-def rotations(
-  positions: Int[Array, "B L"], head_size: int, base: float, max_positions: int
-) -> Float[Array, "B L 2 _"]:
-  """Returns the cosines and sines that `rotate` takes.
-
-  They are looked up: XLA's CPU backend fuses what is computed into every use
-  and computes it again for each head of each layer, at 4 % of the time of a
-  decoded token. Only a table that would be big is not made.
-
-  Args:
-    positions: Position of each token.
-    head_size: Width of one head, K.
-    base: Of the frequencies.
-    max_positions: Positions there are; later ones, which only padding has,
-      are taken for the last.
-  """
-  half = head_size // 2
-  frequency = base ** (-np.arange(half) / half)
-  if max_positions > MAX_TABLE:
-    angle = positions[..., None] * frequency.astype(np.float32)[None, None]
-    return jnp.stack([jnp.cos(angle), jnp.sin(angle)], axis=2)
-  angle = np.arange(max_positions)[:, None] * frequency[None]
-  table = np.stack([np.cos(angle), np.sin(angle)], axis=1)
-  return jnp.take(
-    jnp.asarray(table, jnp.float32), positions, axis=0, mode="clip"
-  )
-
-
 def rotate(
-  x: Float[Array, "B L H K"], rotation: Float[Array, "B L 2 _"]
+  x: Float[Array, "B L H K"],
+  positions: Int[Array, "B L"],
+  base: float,
 ) -> Float[Array, "B L H K"]:
-  """Applies rotary position embedding (arXiv:2104.09864), halves convention.
-
-  Args:
-    x: Queries or keys.
-    rotation: From `rotations`.
-  """
+  """Applies rotary position embedding (arXiv:2104.09864), halves convention."""
   half = x.shape[-1] // 2
-  cos, sin = rotation[:, :, None, 0], rotation[:, :, None, 1]
+  frequency = base ** (-jnp.arange(half, dtype=jnp.float32) / half)
+  angle = (
+    positions[..., None, None].astype(jnp.float32)
+    * frequency[None, None, None, :]
+  )
+  cos, sin = jnp.cos(angle), jnp.sin(angle)
   first, second = x[..., :half], x[..., half:]
   rotated = jnp.concatenate(
     [first * cos - second * sin, second * cos + first * sin], axis=-1

@@ -103,20 +103,13 @@ class _Module(nn.Module):
     return hidden
 
   def trunk(self, tokens, positions, segments):
-    x, rotation = self.token_embedding(tokens), None
+    x = self.token_embedding(tokens)
     if self.config.position_kind == "learned":
       x = x + self.position_embedding(positions)
-    else:
-      rotation = attention_lib.rotations(
-        positions,
-        self.config.head_size,
-        self.config.rope_base,
-        self.config.max_positions,
-      )
     keys, values = [], []
     for index, block in enumerate(self.layers):
       at_layer = transformer.layer_segments(segments, index)
-      x, k, v = block(x, rotation, at_layer)
+      x, k, v = block(x, positions, at_layer)
       keys.append(k)
       values.append(v)
     keys_values = attention_lib.KeysValues(tuple(keys), tuple(values))

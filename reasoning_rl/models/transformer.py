@@ -100,7 +100,7 @@ class Attention(nn.Module):
   config: NetworkConfig
 
   @nn.compact
-  def __call__(self, x, rotation, segments):
+  def __call__(self, x, positions, segments):
     """Returns the attended `x`, and the tokens' own keys and values."""
     config = self.config
     heads = {"q": config.num_heads}
@@ -111,9 +111,9 @@ class Attention(nn.Module):
       )(x)
       for name in "qkv"
     )
-    if rotation is not None:
-      q = attention_lib.rotate(q, rotation)
-      k = attention_lib.rotate(k, rotation)
+    if config.position_kind == "rope":
+      q = attention_lib.rotate(q, positions, config.rope_base)
+      k = attention_lib.rotate(k, positions, config.rope_base)
     k, v = k.swapaxes(1, 2), v.swapaxes(1, 2)
     causal = masking.causal_mask(x.shape[1])[None, None]
     causal = jnp.broadcast_to(causal, (x.shape[0], *causal.shape[1:]))
@@ -153,10 +153,10 @@ class Block(nn.Module):
   config: NetworkConfig
 
   @nn.compact
-  def __call__(self, x, rotation, segments):
+  def __call__(self, x, positions, segments):
     """Returns the next residual stream, and the tokens' keys and values."""
     attended, k, v = Attention(self.config, name="attention")(
-      RMSNorm(name="attention_norm")(x), rotation, segments
+      RMSNorm(name="attention_norm")(x), positions, segments
     )
     x = x + attended
     x = x + GatedMLP(self.config, name="mlp")(RMSNorm(name="mlp_norm")(x))

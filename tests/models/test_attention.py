@@ -141,12 +141,6 @@ def test_gradients_are_those_of_one_softmax_and_nothing_under_the_mask():
       assert not by_position[unseen].any()
 
 
-def rotate(x, position, base, max_positions=32):
-  at = jnp.array([[position]])
-  rotation = attention.rotations(at, x.shape[-1], base, max_positions)
-  return attention.rotate(x, rotation)
-
-
 def test_rotation_is_as_worked_by_hand():
   # One pair turns by one radian per position; the second pair of a head of
   # size 4 by base^(-1/2) = 0.1. The pairs are (0, 2) and (1, 3).
@@ -155,24 +149,18 @@ def test_rotation_is_as_worked_by_hand():
     angle, slow = position, 0.1 * position
     expected = [np.cos(angle), -2 * np.sin(slow), np.sin(angle)]
     expected.append(2 * np.cos(slow))
-    rotated = rotate(x, position, 100.0)
+    rotated = attention.rotate(x, jnp.array([[position]]), 100.0)
     np.testing.assert_allclose(rotated[0, 0, 0], expected, atol=1e-6)
-
-
-def test_rotations_are_the_same_looked_up_and_computed():
-  positions = jnp.array([[0, 3, 199], [8, 1, 70]])
-  table = attention.rotations(positions, 8, 100.0, 200)
-  computed = attention.rotations(positions, 8, 100.0, attention.MAX_TABLE + 1)
-  np.testing.assert_allclose(table, computed, atol=2e-5)
-  past_the_end = attention.rotations(positions + 5, 8, 100.0, 200)
-  np.testing.assert_array_equal(past_the_end[0, 2], table[0, 2])
 
 
 def test_rotated_scores_depend_on_the_distance_alone():
   q, k = np.random.default_rng(0).normal(size=(2, 1, 1, H, K + 1))
+  rotate = jax.jit(attention.rotate, static_argnums=2)
 
   def scores(query_position, key_position):
-    at = lambda x, position: rotate(jnp.asarray(x, jnp.float32), position, 1e4)
+    at = lambda x, position: rotate(
+      jnp.asarray(x, jnp.float32), jnp.array([[position]]), 1e4
+    )
     return jnp.sum(at(q, query_position) * at(k, key_position), axis=-1)
 
   np.testing.assert_allclose(scores(9, 4), scores(25, 20), atol=1e-4)
