@@ -132,10 +132,9 @@ def reroot(tree: tree_lib.Tree, child: Int[Array, " B"]) -> tree_lib.Tree:
     tree: The trees.
     child: A valid node below the root; `NO_NODE` leaves a tree untouched.
   """
-  moves = child >= 0
-  root = jnp.where(moves, child, tree.root)
+  root = jnp.where(child >= 0, child, tree.root)
   kept = on_paths(tree, root[:, None]) | subtree(tree, root)
-  return release(tree.replace(root=root), ~kept & moves[:, None])
+  return release(tree.replace(root=root), ~kept)
 
 
 def frontier_slots(
