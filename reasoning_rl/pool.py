@@ -132,11 +132,11 @@ def reroot(tree: tree_lib.Tree, child: Int[Array, " B"]) -> tree_lib.Tree:
     tree: The trees.
     child: A valid node below the root; `NO_NODE` leaves a tree untouched.
   """
-  moves = child >= 0
-  root = jnp.where(moves, child, tree.root)
+  root = jnp.where(child >= 0, child, tree.root)
   kept = on_paths(tree, root[:, None]) | subtree(tree, root)
-  tree = tree.replace(root=root, stopped_mask=tree.stopped_mask & ~moves)
-  return release(tree, ~kept & moves[:, None])
+  # What an earlier root stopped at need not lie below this one.
+  stopped = tree.stopped_mask & (child < 0)
+  return release(tree.replace(root=root, stopped_mask=stopped), ~kept)
 
 
 def frontier_slots(
