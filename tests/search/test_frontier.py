@@ -311,7 +311,7 @@ def test_path_scores_of_a_hand_worked_chain(aggregation, expected):
 @pytest.mark.parametrize(
   "changes, message",
   [
-    ({"allocate": "bets"}, "use one of .'best', 'independent'"),
+    ({"allocate": "bets"}, "use one of .'best', 'breadth"),
     ({"aggregation": "mean"}, "use 'last', 'min' or 'product'"),
     ({"allocate": "independent", "num_candidates": 2}, "num_candidates = 1"),
   ],
