@@ -16,12 +16,6 @@ TABLE = (ROOT / "docs" / "techniques.md").read_text(encoding="utf-8")
 # Announced in the table before their code is here. A line that names something
 # else which is not there, or is no longer here to wait, is a fault.
 PENDING = {
-  "Tree of Thoughts, breadth first",
-  "Tree of Thoughts, depth first",
-  "DVTS: diverse verifier tree search",
-  "lookahead-k: thoughts scored k thoughts later",
-  "REBASE: widths in proportion to scores",
-  "particle filtering",
   "MCTS with UCT",
   "MCTS* of ReST-MCTS*: greedy rollouts, values from children",
   "rStar-Math: terminal-guided Q",

@@ -9,10 +9,11 @@ from collections.abc import Sequence
 from typing import Any
 
 import ml_collections
+import numpy as np
 
 from reasoning_rl.decoding import expand
 from reasoning_rl.evaluation import report_text, tree_view
-from reasoning_rl.pipelines import evaluate, train_prm, trees
+from reasoning_rl.pipelines import collect, evaluate, train_prm, trees
 from reasoning_rl.pipelines import experiment as experiment_lib
 from reasoning_rl.pipelines import search as search_lib
 from reasoning_rl.pipelines import stage as stage_lib
@@ -27,11 +28,13 @@ class Explorer:
     experiment: The run.
     params: Of its policy and PRM.
     problems: The problem, as a batch of one.
+    sample_tokens: Mean tokens of a sample, the unit of a budget.
   """
 
   experiment: experiment_lib.Experiment
   params: expand.SearchParams
   problems: experiment_lib.ProblemBatch
+  sample_tokens: float
 
   @property
   def prompt(self) -> str:
@@ -66,15 +69,17 @@ class Explorer:
     searcher = search_lib.Searcher(
       experiment, search_lib.plan(experiment, method, budget)
     )
-    limits = [
-      float(stop * experiment.completion_size) for stop in stops or (budget,)
-    ]
+    stops = tuple(stops) or (budget,)
+    limits = tuple(stop * self.sample_tokens for stop in stops)
     rng = experiment.rng(stage_lib.STREAMS["solve"])
-    every = searcher.search(self.params, rng, self.problems, tuple(limits))
-    how = experiment.config.prm.aggregation
+    every = searcher.search(self.params, rng, self.problems, limits)
+    problem, how = self.problems.problems[0], experiment.config.prm.aggregation
+    settings = "".join(f", {key} {value}" for key, value in changes.items())
     return [
-      trees.view(experiment, self.problems.problems[0], found, 0, method, how)
-      for found in every
+      trees.view(
+        experiment, problem, found, 0, f"{method} at {stop}{settings}", how
+      )
+      for stop, found in zip(stops, every, strict=True)
     ]
 
   def _changed(self, changes) -> experiment_lib.Experiment:
@@ -95,7 +100,8 @@ def load(
 
   Args:
     config: The config the workdir was made with.
-    path: The workdir, with a policy, a PRM and an ORM in it.
+    path: The workdir, with solutions of iteration 0, a policy, a PRM and an
+      ORM in it.
     index: The problem. Held-out ones are for the final evaluation.
   """
   with stage_lib.open_stage(config, path) as stage:
@@ -103,9 +109,9 @@ def load(
     params = experiment.search_params(
       stage.policy(models.final), train_prm.load(stage, models.prm)
     )
-    return Explorer(
-      experiment, params, experiment.problems("validation", index, 1)
-    )
+    tokens = float(np.mean(collect.load(stage, [0]).completion_length))
+    problems = experiment.problems("validation", index, 1)
+    return Explorer(experiment, params, problems, tokens)
 
 
 def comparison(views: Sequence[tree_view.TreeView]) -> str:

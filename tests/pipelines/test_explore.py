@@ -22,7 +22,8 @@ def fixture_explorer(tmp_path_factory):
     experiment.prm.init(experiment.rng(1)),
   )
   problems = experiment.problems("validation", 4, 1)
-  return explore.Explorer(experiment, params, problems)
+  tokens = float(experiment.completion_size)
+  return explore.Explorer(experiment, params, problems, tokens)
 
 
 def test_a_continued_search_keeps_its_tree(explorer):
@@ -44,6 +45,7 @@ def test_changes_are_those_of_one_search(explorer):
   wide = explorer.search("mcts", 16, (10,), pb_c_init=50.0)[-1]
   usual = explorer.search("mcts", 16, (10,), pb_c_init=0.0)[-1]
   assert explorer.experiment.config.search.pb_c_init == before
+  assert wide.method == "mcts at 10, pb_c_init 50.0"
   assert [n.visits for n in wide.nodes] != [n.visits for n in usual.nodes]
   # The same random numbers: the first candidates are the same.
   first = lambda view: [n.thought for n in view.nodes if n.parent == 0]
