@@ -213,6 +213,10 @@ def _add_measuring(config):
       prune_score=0.1,  # Tree of Thoughts drops thoughts scored below.
       pb_c_init=1.25,  # PUCT exploration.
       uct_constant=1.0,  # UCT exploration.
+      skip_exhausted=True,  # Visit a complete solution once only.
+      # Mixes every value with its opposite, e: (1 − e) v + e (1 − v). Only to
+      # show what a miscalibrated value does to a search.
+      value_error=0.0,
       stop_score=2.0,  # Stop at a solution scored as much; above 1: never.
       lanes=0,  # Rows per problem decoded at once; 0: all. Not of "distinct".
       pool_mebibytes=512,  # Keys and values held at once; more problems wait.
@@ -226,7 +230,10 @@ def _add_measuring(config):
       problems=200,  # Held-out problems, all different,
       first_problem=40_000,  # from here on: earlier ones were seen in tuning.
       budgets=(1, 2, 4, 8, 16),  # Samples' worth of policy tokens.
-      methods=("beam", "mcts"),  # Searches, beside sampling.
+      methods=("beam", "mcts"),  # Searches, beside sampling; see README.
+      # Of `search.value_error`: "mcts" and "gumbel" are measured with each, by
+      # the answer they visit most.
+      value_errors=(),
       validation_problems=200,  # For what is chosen on validation.
       trees=3,  # Search trees drawn in the report.
       rows=256,  # Rows decoded at once; thousands on an accelerator.

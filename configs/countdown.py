@@ -6,7 +6,10 @@ from . import base
 
 
 def get_config(variant: str = "") -> ml_collections.ConfigDict:
-  """Returns the config; variants: "", "reproduce", and "tiny" for tests."""
+  """Returns the config; variants: "", "reproduce", "methods" and "tiny".
+
+  "methods" measures every search there is; "tiny" is for tests.
+  """
   config = base.get_config()
   config.task.name = "countdown"
   # Numbers small enough for a small network to know its sums, so that what is
@@ -32,11 +35,33 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
   config.evaluate.problems = 500
   if variant == "reproduce":
     base.make_full(config)
+  elif variant == "methods":
+    _make_methods(config)
   elif variant == "tiny":
     _make_tiny(config)
   elif variant:
     raise ValueError(f"countdown.py has no variant {variant!r}; try 'tiny'.")
   return config
+
+
+def _make_methods(config):
+  """Asks for every search, and for what a wrong value does to two of them."""
+  config.evaluate.methods = (
+    "beam",
+    "dvts",
+    "lookahead",
+    "rebase",
+    "particles",
+    "tot_bfs",
+    "tot_dfs",
+    "mcts",
+    "uct",
+    "gumbel",
+    "rstar",
+    "rest_mcts",
+  )
+  config.evaluate.value_errors = (0.0, 1.0)
+  config.evaluate.budgets = (1, 2, 4, 8, 16, 32)
 
 
 def _make_tiny(config):

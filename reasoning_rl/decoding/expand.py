@@ -53,6 +53,8 @@ class ExpandConfig:
       without replacement; a thought's prior is its probability. "merged":
       independent samples, of which equal ones become one child whose prior is
       their share. "independent": the samples as they are.
+    value_error: Share, e, of its opposite in every value and reward: a search
+      then believes (1 − e) v + e (1 − v). Scores stay as they are.
     lanes: Rows per problem that are decoded at once, of S · A. A row that ends
       gives its lane to one that waits, so long thoughts do not hold short ones
       back; what is sampled is the same. 0: all rows at once. So are the rows
@@ -67,6 +69,7 @@ class ExpandConfig:
   sampling: sampling.SamplingConfig = sampling.SamplingConfig()
   draw: str = "distinct"
   lanes: int = 0
+  value_error: float = 0.0
 
   def __post_init__(self):
     """Refuses values that cannot work."""
@@ -343,14 +346,16 @@ def _children(tree, leaf, decoded, scored, config):
   # the PRM has read it, and copies the whole pool to be able to.
   valid &= jnp.isfinite(scores)
   per_problem = lambda x: x.reshape(leaf.shape[0], -1).sum(axis=-1)
+  value = (1 - config.value_error) * scores
+  value += config.value_error * (1 - scores)
   return tree_lib.Children(
     valid_mask=valid,
     open_mask=may_follow,
     terminal_mask=terminal,
     prior_logits=prior_logits,
-    rewards=jnp.where(terminal, scores, 0.0),
+    rewards=jnp.where(terminal, value, 0.0),
     discounts=may_follow.astype(jnp.float32),
-    values=jnp.where(may_follow, scores, 0.0),
+    values=jnp.where(may_follow, value, 0.0),
     thought_rewards=scores,
     tokens=shaped(decoded.tokens),
     lengths=lengths,

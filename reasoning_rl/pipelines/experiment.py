@@ -236,6 +236,7 @@ class Experiment:
       sampling=how,
       draw=draw,
       lanes=self.config.search.lanes,
+      value_error=self.config.search.value_error,
     )
 
 
@@ -326,6 +327,9 @@ def _check_search(experiment):
   for key in ("lanes", "lookahead"):
     if config[key] < 0:
       raise ValueError(f"search.{key} is {config[key]}: give at least 0.")
+  errors = (config.value_error, *experiment.config.evaluate.value_errors)
+  if not all(0 <= error <= 1 for error in errors):
+    raise ValueError(f"search.value_error is a share, not {errors}.")
   unknown = set(experiment.config.evaluate.methods) - set(methods.METHODS)
   if unknown:
     raise ValueError(

@@ -144,7 +144,7 @@ def _tree_rules(config, method, candidates, budget, depth) -> mcts.MCTSConfig:
   """Returns the rules of a tree search."""
   options: dict[str, Any] = dict(
     leaves_per_pass=config.leaves_per_pass,
-    skip_exhausted=True,
+    skip_exhausted=config.skip_exhausted,
     stop_value=config.stop_score,
   )
   if method == "mcts":
