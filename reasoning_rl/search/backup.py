@@ -20,6 +20,9 @@ from reasoning_rl import tree as tree_lib
 from reasoning_rl.search import selection
 
 KINDS = ("mean", "outcome", "children")
+# Few leaves lie much deeper than the others: once no more than this part of the
+# problems is still on its way, the others are left out of the work.
+_FEW = 4
 
 
 class Statistics(NamedTuple):
@@ -63,14 +66,40 @@ def backup(
     The trees. The visit of a terminal node pays its reward and nothing beyond,
     its discount and value being 0.
   """
-  climb = _Climb(tree, rule, num_candidates, kind, virtual, skip_exhausted)
+  options = (tree, rule, num_candidates, kind, virtual, skip_exhausted)
+  rows = jnp.arange(leaf.shape[0], dtype=jnp.int32)
+  climb = _Climb(*options, rows)
   names = Statistics._fields
   statistics = Statistics(*(getattr(tree, name) for name in names))
-  begin = (leaf, climb.first_return(leaf), statistics)
-  _, _, statistics = jax.lax.while_loop(
-    lambda carry: jnp.any(carry[0] >= 0), climb.level(leaf), begin
+  carry = (leaf, climb.first_return(leaf), statistics)
+  counts = climb.counts(leaf)
+  few = leaf.shape[0] // _FEW
+  node, returns, statistics = jax.lax.while_loop(
+    lambda carry: jnp.sum(carry[0] >= 0) > few, climb.level(counts), carry
   )
+  if few:
+    rows = _climbing(node, few)
+    node = jnp.where(rows < leaf.shape[0], node[rows], tree_lib.Tree.NO_NODE)
+    climb = _Climb(*options, jnp.minimum(rows, leaf.shape[0] - 1))
+    _, _, statistics = jax.lax.while_loop(
+      lambda carry: jnp.any(carry[0] >= 0),
+      climb.level(counts[rows]),
+      (node, returns[rows], statistics),
+    )
   return tree.replace(**statistics._asdict())
+
+
+def _climbing(node: Int[Array, " B"], count: int) -> Int[Array, " _"]:
+  """Returns the rows that are still below their root, then the row after all.
+
+  Args:
+    node: Where each row is, at most `count` of them somewhere.
+    count: Rows wanted.
+  """
+  rows = jnp.arange(node.shape[0], dtype=jnp.int32)
+  place = jnp.where(node >= 0, jnp.cumsum(node >= 0) - 1, count)
+  none = jnp.full(count, node.shape[0], jnp.int32)
+  return none.at[place].set(rows, mode="drop")
 
 
 def family_of(
@@ -86,7 +115,8 @@ def family_of(
   Returns:
     A batch of families, the problems as the last axis, see `scores_of`.
   """
-  read = _Reader(tree, num_candidates)
+  rows = jnp.arange(node.shape[0], dtype=jnp.int32)
+  read = _Reader(num_candidates, rows)
   first = read.node(tree.children_start, node)
   logits = read.children(tree.prior_logits, first)
   valid = jnp.isfinite(logits) & (first >= 0)[None]
@@ -116,30 +146,33 @@ def best_of(
 
 
 class _Reader:
-  """Reads a node of every problem, or its children."""
+  """Reads a node of each problem in `rows`, or its children."""
 
-  def __init__(self, tree, num_candidates):
-    self._num_candidates = num_candidates
-    self.rows = jnp.arange(tree.prompt_length.shape[0])
+  def __init__(self, num_candidates, rows):
+    self._num_candidates, self.rows = num_candidates, rows
 
   def node(self, field, node) -> Array:
     index = (self.rows, jnp.maximum(node, 0))
     return field.at[index].get(mode="promise_in_bounds")
 
   def children(self, field, first) -> Array:
-    """Reads the children [A, B] that begin at `first`, side by side."""
+    """Reads the children [A, B] that begin at `first`, side by side.
+
+    By one flat index: XLA's CPU backend takes half the time of two.
+    """
     offset = jnp.arange(self._num_candidates, dtype=jnp.int32)[:, None]
-    index = (self.rows[None], jnp.maximum(first, 0)[None] + offset)
-    return field.at[index].get(mode="promise_in_bounds")
+    begin = self.rows * field.shape[1] + jnp.maximum(first, 0)
+    flat = field.reshape(-1)
+    return flat.at[begin[None] + offset].get(mode="promise_in_bounds")
 
 
 class _Climb:
   """The way up; its arrays are those of one backup."""
 
-  def __init__(self, tree, rule, num_candidates, kind, virtual, skip):
+  def __init__(self, tree, rule, num_candidates, kind, virtual, skip, rows):
     self._tree, self._rule, self._kind = tree, rule, kind
     self._virtual, self._skip = virtual, skip
-    self._reader = _Reader(tree, num_candidates)
+    self._reader = _Reader(num_candidates, rows)
     self._read = self._reader.node
     self._children = self._reader.children
 
@@ -157,14 +190,20 @@ class _Climb:
     value = self._read(tree.raw_values, leaf)
     return jnp.zeros_like(value) if self._virtual else value
 
-  def level(self, leaf):
-    """Returns the function that updates one node per problem."""
-    tree = self._tree
+  def counts(self, leaf) -> Bool[Array, " B"]:
+    """Returns which simulations count as visits."""
     counts = leaf >= 0
     if self._kind == "outcome" and not self._virtual:
       # A node whose expansion gave no candidate is as good as closed.
+      tree = self._tree
       is_open = self._read(tree.open_mask, leaf)
       counts &= ~(is_open & (self._read(tree.children_start, leaf) >= 0))
+    return counts
+
+  def level(self, counts):
+    """Returns the function that updates one node per problem."""
+    tree = self._tree
+    root = tree.root[self._reader.rows]
 
     def update(carry):
       node, returns, old = carry
@@ -190,7 +229,7 @@ class _Climb:
         renewed(old.best_leaf, jnp.where(expanded, below, node)),
         exhausted,
       )
-      is_top = (node < 0) | (node == tree.root)
+      is_top = (node < 0) | (node == root)
       parent = self._read(tree.parents, node)
       parent = jnp.where(is_top, tree_lib.Tree.NO_NODE, parent)
       return parent, up, new
