@@ -118,7 +118,7 @@ class PythonSearch:
       raise ValueError(
         "the Python loop merges independent samples: set draw to 'merged'."
       )
-    if config.leaves_per_pass != 1 or config.puct.value_kind != "score":
+    if config.leaves_per_pass != 1 or config.rule.value_kind != "score":
       raise ValueError(
         "the Python loop knows leaves_per_pass = 1 and value_kind = 'score'"
         " only; use these."
@@ -166,7 +166,7 @@ class PythonSearch:
 
   def _select(self, parent: Node) -> Node:
     """Returns the child of the largest Q + U (arXiv:1911.08265, appendix B)."""
-    puct = self._config.puct
+    puct = self._config.rule
     weight = puct.pb_c_init + math.log(
       (parent.visits + puct.pb_c_base + 1) / puct.pb_c_base
     )

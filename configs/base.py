@@ -207,7 +207,14 @@ def _add_measuring(config):
       top_p=1.0,  # Nucleus of a thought's tokens; 1 keeps all.
       leaves_per_pass=1,  # Leaves per tree per MCTS pass, S.
       aggregation="last",  # Beam score of a partial solution.
+      lookahead=1,  # Thoughts rolled out before a beam is scored, k.
+      rebase_temperature=0.1,  # Of REBASE's softmax over scores, T_b.
+      particle_temperature=1.0,  # Of the particles' softmax over log-odds.
+      prune_score=0.1,  # Tree of Thoughts drops thoughts scored below.
       pb_c_init=1.25,  # PUCT exploration.
+      uct_constant=1.0,  # UCT exploration.
+      stop_score=2.0,  # Stop at a solution scored as much; above 1: never.
+      lanes=0,  # Rows per problem decoded at once; 0: all. Not of "distinct".
       pool_mebibytes=512,  # Keys and values held at once; more problems wait.
       value_kind="score",  # Of an unvisited child; or "siblings", as mctx.
     )

@@ -1,9 +1,10 @@
 """The search tree, which is also the KV cache.
 
 A node is one thought. It owns the keys and values of its own tokens and nothing
-else: they lie at `starts .. starts + lengths` in its problem's pool, and what a
-leaf attends to is the prompt and the pool slots of its ancestors. Nothing is
-copied when a node is expanded, and no prefix is ever stored or computed twice.
+else: they lie at `slots` in its problem's pool, and what a leaf attends to is
+the prompt and the slots of its ancestors. Nothing is copied when a node is
+expanded, and no prefix is ever stored or computed twice. A search that prunes
+gives slots back, see `pool`.
 
 Children of one expansion are consecutive nodes, and every problem's tree grows
 by the same number of nodes per pass, so adding them is one contiguous write. A
@@ -96,16 +97,27 @@ class Tree:
     depth: Thoughts from the root.
     children_start: First of the node's `A` consecutive children, `NO_NODE`
       before expansion.
-    valid_mask, open_mask, terminal_mask, prior_logits, rewards, discounts,
-      thought_rewards, tokens, lengths, policy_logprobs, behavior_logprobs,
-      hidden, prm_carry: As in `Children`, per node.
+    valid_mask, open_mask, terminal_mask, prior_logits (−∞ where not valid),
+      rewards, discounts, thought_rewards, tokens, lengths, policy_logprobs,
+      behavior_logprobs, hidden, prm_carry: As in `Children`, per node.
     raw_values: The estimate a node came with.
     node_values: Mean of the returns backed up through the node.
     node_visits: Number of them.
+    qvalues: What entering the node is worth: reward + discount · node_values.
+    best_leaf: The node a simulation that enters the node ends in. It changes
+      only for nodes whose statistics change, so a backup keeps it right, and no
+      simulation has to walk down.
     exhausted_mask: True where all there is has been visited; a selection passes
       these nodes by. Only `MCTSConfig.skip_exhausted` marks any.
-    starts: First pool slot of the node's tokens.
+    stopped_mask: True where a problem has found what it was to stop at.
+    held_mask: True where the keys and values of the node's tokens are still in
+      the pool; what has been released is never expanded again.
+    slots: Pool slot of each of the node's tokens; the pool's size for padding.
+    free_slots: The slots that are free, from index `pool_used` on; what stands
+      before it means nothing. () where none is ever given back: slots are then
+      taken in order.
     pool_used: Slots in use.
+    pool_peak: The most that ever were.
     pools: Per network, keys and values [B, P, J, K] of every thought. Tokens
       stand before heads, so that one token is one contiguous write.
     prompts: Per network, keys and values [B, J, Lp, K] of the prompt.
@@ -114,6 +126,8 @@ class Tree:
     prm_tokens: Tokens a separate PRM has read so far.
     next_node: Where the next expansion's children go; alike for all problems
       that one device searches.
+    root: Where the search begins, node 0 until `pool.reroot`. What lies above
+      is context like the prompt.
   """
 
   parents: Int[Array, "B N"]
@@ -134,9 +148,15 @@ class Tree:
   raw_values: Float[Array, "B N"]
   node_values: Float[Array, "B N"]
   node_visits: Int[Array, "B N"]
+  qvalues: Float[Array, "B N"]
+  best_leaf: Int[Array, "B N"]
   exhausted_mask: Bool[Array, "B N"]
-  starts: Int[Array, "B N"]
+  stopped_mask: Bool[Array, " B"]
+  held_mask: Bool[Array, "B N"]
+  slots: Int[Array, "B N C"]
+  free_slots: Int[Array, "B P"] | tuple[()]
   pool_used: Int[Array, " B"]
+  pool_peak: Int[Array, " B"]
   pools: tuple[Any, ...]
   prompts: tuple[Any, ...]
   problem_id: Int[Array, " B"]
@@ -144,6 +164,7 @@ class Tree:
   policy_tokens: Int[Array, " B"]
   prm_tokens: Int[Array, " B"]
   next_node: Int[Array, " B"]
+  root: Int[Array, " B"]
   prm_carry: Any = ()
 
   ROOT_INDEX: ClassVar[int] = 0
@@ -161,7 +182,13 @@ class Tree:
     return leaves[0].shape[1] if leaves else 0
 
 
-def plant(root: Root, capacity: int, thought_size: int, pool_size: int) -> Tree:
+def plant(
+  root: Root,
+  capacity: int,
+  thought_size: int,
+  pool_size: int,
+  reuse: bool = False,
+) -> Tree:
   """Returns trees that hold their root alone.
 
   Args:
@@ -169,6 +196,7 @@ def plant(root: Root, capacity: int, thought_size: int, pool_size: int) -> Tree:
     capacity: Nodes per tree, at least 1 + passes · S · A.
     thought_size: Most tokens in one thought.
     pool_size: Token slots per problem.
+    reuse: Whether slots can be given back, see `pool.release`.
   """
   batch = root.prompt_length.shape[0]
   shape = (batch, capacity)
@@ -177,6 +205,7 @@ def plant(root: Root, capacity: int, thought_size: int, pool_size: int) -> Tree:
   nowhere = jnp.full(shape, Tree.NO_NODE, jnp.int32)
   logprobs = jnp.zeros((*shape, thought_size), jnp.float32)
   at_root = jnp.zeros(shape, bool).at[:, Tree.ROOT_INDEX].set(True)
+  every_slot = jnp.arange(pool_size, dtype=jnp.int32)[None]
   at_root_alone = lambda x: (
     jnp.zeros((*shape, *x.shape[1:]), x.dtype).at[:, Tree.ROOT_INDEX].set(x)
   )
@@ -199,9 +228,15 @@ def plant(root: Root, capacity: int, thought_size: int, pool_size: int) -> Tree:
     raw_values=at_root_alone(root.values),
     node_values=at_root_alone(root.values),
     node_visits=count,
+    qvalues=at_root_alone(root.values),
+    best_leaf=count,
     exhausted_mask=jnp.zeros(shape, bool),
-    starts=count,
+    stopped_mask=jnp.zeros(batch, bool),
+    held_mask=at_root,
+    slots=jnp.full((*shape, thought_size), pool_size, jnp.int32),
+    free_slots=jnp.tile(every_slot, (batch, 1)) if reuse and pool_size else (),
     pool_used=jnp.zeros(batch, jnp.int32),
+    pool_peak=jnp.zeros(batch, jnp.int32),
     pools=jax.tree.map(
       lambda x: jnp.zeros((batch, pool_size, x.shape[1], x.shape[3]), x.dtype),
       root.prompts,
@@ -212,6 +247,7 @@ def plant(root: Root, capacity: int, thought_size: int, pool_size: int) -> Tree:
     policy_tokens=jnp.zeros(batch, jnp.int32),
     prm_tokens=jnp.zeros(batch, jnp.int32),
     next_node=jnp.ones(batch, jnp.int32),
+    root=jnp.zeros(batch, jnp.int32),
     prm_carry=jax.tree.map(at_root_alone, root.prm_carry),
   )
 
@@ -223,8 +259,8 @@ def at_nodes(field: Array, node: Int[Array, "B S"]) -> Array:
 
 
 # What stands in a tree's nodes as it stands in their `Children`.
-_COPIED = ("prior_logits", "rewards", "discounts", "thought_rewards", "tokens")
-_COPIED += ("policy_logprobs", "behavior_logprobs", "hidden", "prm_carry")
+_COPIED = ("rewards", "discounts", "thought_rewards", "tokens", "hidden")
+_COPIED += ("policy_logprobs", "behavior_logprobs", "prm_carry")
 
 
 def add_children(tree: Tree, leaf: Int[Array, "B S"], new: Children) -> Tree:
@@ -249,8 +285,7 @@ def add_children(tree: Tree, leaf: Int[Array, "B S"], new: Children) -> Tree:
   # A repeated sibling is not valid but its tokens were decoded; only what can
   # be reached again is stored.
   lengths = jnp.where(valid, flat(new.lengths), 0)
-  ends = tree.pool_used[:, None] + jnp.cumsum(lengths, axis=1)
-  starts = ends - lengths
+  slots, pool_used = _allocate(tree, lengths)
   parent = jnp.repeat(leaf, candidates, axis=1)
   depth = at_nodes(tree.depth, parent) + 1
 
@@ -264,6 +299,8 @@ def add_children(tree: Tree, leaf: Int[Array, "B S"], new: Children) -> Tree:
   expanded = (leaf >= 0) & jnp.any(new.valid_mask, axis=-1)
   where = jnp.where(expanded, leaf, tree.capacity)
   values = flat(new.values)
+  qvalues = flat(new.rewards) + flat(new.discounts) * values
+  own = next_node + jnp.arange(added, dtype=jnp.int32)[None]
   return tree.replace(
     parents=put(tree.parents, jnp.where(valid, parent, Tree.NO_NODE)),
     depth=put(tree.depth, jnp.where(valid, depth, 0)),
@@ -274,9 +311,18 @@ def add_children(tree: Tree, leaf: Int[Array, "B S"], new: Children) -> Tree:
     lengths=put(tree.lengths, lengths),
     raw_values=put(tree.raw_values, values),
     node_values=put(tree.node_values, values),
-    starts=put(tree.starts, starts),
-    pool_used=ends[:, -1],
-    pools=_write_pools(tree.pools, new.keys_values, starts, lengths),
+    qvalues=put(tree.qvalues, qvalues),
+    # What is written depends on the expansion, and so waits for whoever read
+    # the leaf; else XLA copies the whole field to be able to do it earlier.
+    best_leaf=put(tree.best_leaf, jnp.where(valid, own, Tree.NO_NODE)),
+    prior_logits=put(
+      tree.prior_logits, jnp.where(valid, flat(new.prior_logits), -jnp.inf)
+    ),
+    held_mask=put(tree.held_mask, valid),
+    slots=put(tree.slots, slots),
+    pool_used=pool_used,
+    pool_peak=jnp.maximum(tree.pool_peak, pool_used),
+    pools=_write_pools(tree.pools, new.keys_values, slots),
     policy_tokens=tree.policy_tokens + new.policy_tokens,
     prm_tokens=tree.prm_tokens + new.prm_tokens,
     next_node=tree.next_node + added,
@@ -291,16 +337,31 @@ def add_children(tree: Tree, leaf: Int[Array, "B S"], new: Children) -> Tree:
   )
 
 
-def _write_pools(pools, keys_values, starts, lengths):
+def _allocate(tree, lengths):
+  """Returns a free slot for every new token, and how many are then in use.
+
+  A search makes sure that there is room before it expands. Tokens for which
+  there is none get the slot of padding, and nobody else's is overwritten.
+  """
+  ends = tree.pool_used[:, None] + jnp.cumsum(lengths, axis=1)
+  offset = jnp.arange(tree.tokens.shape[2])[None, None]
+  index = (ends - lengths)[..., None] + offset
+  real = offset < lengths[..., None]
+  if isinstance(tree.free_slots, tuple):
+    return jnp.where(real, index, tree.pool_size), ends[:, -1]
+  real &= index < tree.pool_size
+  slots = at_nodes(
+    tree.free_slots, jnp.where(real, index, 0).reshape(len(ends), -1)
+  )
+  slots = jnp.where(real, slots.reshape(index.shape), tree.pool_size)
+  return slots, jnp.minimum(ends[:, -1], tree.pool_size)
+
+
+def _write_pools(pools, keys_values, slots):
   """Scatters each thought's tokens to its slots; padding is dropped."""
   if not jax.tree.leaves(pools):
     return pools
-  size = jax.tree.leaves(pools)[0].shape[1]
-  thought_size = jax.tree.leaves(keys_values)[0].shape[4]
-  rows = jnp.arange(starts.shape[0])[:, None, None]
-  offset = jnp.arange(thought_size)[None, None]
-  slots = starts[..., None] + offset
-  slots = jnp.where(offset < lengths[..., None], slots, size)
+  rows = jnp.arange(slots.shape[0])[:, None, None]
 
   def write(pool, new):
     new = jnp.moveaxis(new, 3, 4)
@@ -325,29 +386,3 @@ def ancestors(
   index = depth - 1 - jnp.arange(max_thoughts)[None, None]
   path = jnp.take_along_axis(upward, jnp.maximum(index, 0), axis=-1)
   return jnp.where(index >= 0, path, Tree.NO_NODE)
-
-
-def path_slots(
-  tree: Tree, path: Int[Array, "B S T"], size: int
-) -> tuple[Int[Array, "B S M"], Bool[Array, "B S M"]]:
-  """Returns the pool slots of a path's tokens in order, and which are real.
-
-  Args:
-    tree: The trees.
-    path: Nodes from `ancestors`.
-    size: Most tokens on a path, `M`.
-  """
-  batch, leaves, thoughts = path.shape
-  flat = path.reshape(batch, leaves * thoughts)
-  take = lambda field: at_nodes(field, flat).reshape(path.shape)
-  lengths = jnp.where(path >= 0, take(tree.lengths), 0)
-  ends = jnp.cumsum(lengths, axis=-1)
-  shift = take(tree.starts) - (ends - lengths)
-  position = jnp.arange(size)
-  thought = jnp.sum(
-    ends[..., None, :] <= position[None, None, :, None], axis=-1
-  )
-  index = jnp.minimum(thought, thoughts - 1)
-  slots = jnp.take_along_axis(shift, index, axis=-1) + position[None, None]
-  mask = thought < thoughts
-  return jnp.where(mask, slots, 0), mask

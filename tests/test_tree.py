@@ -6,68 +6,20 @@ import hypothesis
 import jax
 import jax.numpy as jnp
 import numpy as np
-import pytest
 from hypothesis import strategies as st
 
 from reasoning_rl import tree as tree_lib
+from tests.random_trees import A, B, C, S, children, per_head, plant
 
-B, S, A, C, D, PASSES = 3, 2, 3, 4, 2, 5
+PASSES = 5
 N = 1 + PASSES * S * A
 POOL = PASSES * S * A * C
 NO_NODE = tree_lib.Tree.NO_NODE
-# Two networks with heads of their own; the first has two layers.
-HEADS = (({"k": (2, 3), "v": (2, 3)}, {"k": (2, 3)}), {"k": (1, 5)})
 ADD = jax.jit(tree_lib.add_children)
 ANCESTORS = jax.jit(tree_lib.ancestors, static_argnums=2)
-SLOTS = jax.jit(tree_lib.path_slots, static_argnums=2)
 PER_NODE = ("open_mask", "terminal_mask", "prior_logits", "rewards")
 PER_NODE += ("discounts", "thought_rewards", "tokens", "policy_logprobs")
 PER_NODE += ("behavior_logprobs", "hidden")
-
-
-def _per_head(make):
-  is_heads = lambda x: isinstance(x, tuple) and isinstance(x[0], int)
-  return jax.tree.map(make, HEADS, is_leaf=is_heads)
-
-
-def _plant(rng, with_pools=True):
-  prompt = lambda heads: rng.normal(size=(B, heads[0], 2, heads[1]))
-  prompts = _per_head(lambda x: jnp.asarray(prompt(x), jnp.float32))
-  root = tree_lib.Root(
-    problem_id=jnp.arange(B) + 10,
-    prompt_length=jnp.array([2, 1, 2]),
-    hidden=jnp.asarray(rng.normal(size=(B, D)), jnp.float32),
-    values=jnp.array([0.25, 0.5, 0.75]),
-    prompts=prompts if with_pools else (),
-    prm_carry={"sum": jnp.arange(B) + 0.5},
-  )
-  return tree_lib.plant(root, N, C, POOL if with_pools else 0)
-
-
-def _children(rng, leaf, invalid=0.3):
-  """Returns random candidates; beyond lengths and masks stands rubbish."""
-  shape = (B, S, A)
-  floats = lambda *more: rng.normal(size=shape + more).astype(np.float32)
-  mask = lambda share: rng.random(shape) < share
-  return tree_lib.Children(
-    valid_mask=mask(1 - invalid) & (leaf >= 0)[..., None],
-    open_mask=mask(0.7),
-    terminal_mask=mask(0.3),
-    prior_logits=floats(),
-    rewards=floats(),
-    discounts=floats(),
-    values=floats(),
-    thought_rewards=floats(),
-    tokens=rng.integers(0, 99, (*shape, C), dtype=np.int32),
-    lengths=rng.integers(0, C + 1, shape, dtype=np.int32),
-    policy_logprobs=floats(C),
-    behavior_logprobs=floats(C),
-    hidden=floats(D),
-    keys_values=_per_head(lambda heads: floats(heads[0], C, heads[1])),
-    policy_tokens=rng.integers(0, 20, B, dtype=np.int32),
-    prm_tokens=rng.integers(0, 20, B, dtype=np.int32),
-    prm_carry={"sum": floats()},
-  )
 
 
 def _leaves(rng, nodes):
@@ -104,14 +56,14 @@ def _record(nodes, first, leaf, new):
 def _grow(seed, invalid=0.3):
   """Grows trees by `PASSES` random expansions and keeps a record."""
   rng = np.random.default_rng(seed)
-  tree = _plant(rng)
+  tree = plant(rng, N, POOL)
   root = {"open_mask": True, "depth": 0, "parents": NO_NODE, "lengths": 0}
   root |= {"children_start": NO_NODE}
   nodes = [{0: root | {"carry": row + 0.5}} for row in range(B)]
   tokens = np.zeros((2, B), int)
   for step in range(PASSES):
     leaf = _leaves(rng, nodes)
-    new = _children(rng, leaf, invalid)
+    new = children(rng, leaf, invalid)
     _record(nodes, 1 + step * S * A, leaf, new)
     tree = ADD(tree, leaf, new)
     tokens += [new.policy_tokens, new.prm_tokens]
@@ -156,17 +108,19 @@ def test_pools_hold_each_live_nodes_tokens_and_nothing_twice(seed, invalid):
   for row in range(B):
     owner = np.full(POOL, NO_NODE)
     for index in sorted(nodes[row])[1:]:
-      start, length = tree.starts[row, index], tree.lengths[row, index]
-      assert np.all(owner[start : start + length] == NO_NODE)
-      owner[start : start + length] = index
+      length = tree.lengths[row, index]
+      slots = tree.slots[row, index, :length]
+      assert np.all(owner[slots] == NO_NODE)
+      owner[slots] = index
+      assert np.all(tree.slots[row, index, length:] == POOL)
       held = jax.tree.map(
-        lambda x, r=row, at=start, n=length: x[r, at : at + n].swapaxes(0, 1),
-        tree.pools,
+        lambda x, r=row, at=slots: x[r, at].swapaxes(0, 1), tree.pools
       )
       jax.tree.map(
         np.testing.assert_array_equal, held, nodes[row][index]["keys"]
       )
     used = tree.pool_used[row]
+    assert tree.pool_peak[row] == used
     assert np.all(owner[:used] != NO_NODE) and np.all(owner[used:] == NO_NODE)
     for pool in jax.tree.leaves(tree.pools):
       assert not np.any(pool[row, used:])
@@ -174,13 +128,11 @@ def test_pools_hold_each_live_nodes_tokens_and_nothing_twice(seed, invalid):
 
 @SEEDS
 @hypothesis.given(st.integers(0, 10**6))
-def test_path_slots_are_the_ancestors_tokens_in_order(seed):
+def test_ancestors_are_the_thoughts_from_below_the_root(seed):
   tree, nodes, _ = _grow(seed)
-  size = PASSES * C
   every = np.broadcast_to(np.arange(N, dtype=np.int32), (B, N))
   every = np.where(tree.valid_mask, every, NO_NODE)
   path = ANCESTORS(tree, every, PASSES)
-  slots, mask = jax.device_get(SLOTS(tree, path, size))
   for row in range(B):
     for index in range(N):
       expected, above = [], index if index in nodes[row] else 0
@@ -189,19 +141,10 @@ def test_path_slots_are_the_ancestors_tokens_in_order(seed):
         above = nodes[row][above]["parents"]
       padding = [NO_NODE] * (PASSES - len(expected))
       np.testing.assert_array_equal(path[row, index], expected + padding)
-      tokens = [
-        tree.starts[row, node] + offset
-        for node in expected
-        for offset in range(tree.lengths[row, node])
-      ]
-      count = len(tokens)
-      np.testing.assert_array_equal(mask[row, index], np.arange(size) < count)
-      np.testing.assert_array_equal(slots[row, index, :count], tokens)
-      assert np.all(slots[row, index] >= 0) and np.all(slots[row] < POOL)
 
 
 def test_a_planted_tree_is_its_root():
-  tree = jax.device_get(_plant(np.random.default_rng(0)))
+  tree = jax.device_get(plant(np.random.default_rng(0), N, POOL))
   assert (tree.capacity, tree.pool_size, tree.next_node[0]) == (N, POOL, 1)
   np.testing.assert_array_equal(
     tree.valid_mask, [[True] + [False] * (N - 1)] * B
@@ -210,19 +153,22 @@ def test_a_planted_tree_is_its_root():
   np.testing.assert_array_equal(tree.node_values[:, 0], [0.25, 0.5, 0.75])
   np.testing.assert_array_equal(tree.raw_values, tree.node_values)
   np.testing.assert_array_equal(tree.problem_id, [10, 11, 12])
-  shapes = _per_head(lambda heads: np.zeros((B, POOL, *heads), np.float32))
+  np.testing.assert_array_equal(tree.held_mask, tree.valid_mask)
+  np.testing.assert_array_equal(tree.root, tree_lib.Tree.ROOT_INDEX)
+  assert tree.free_slots == ()
+  shapes = per_head(lambda heads: np.zeros((B, POOL, *heads), np.float32))
   jax.tree.map(np.testing.assert_array_equal, tree.pools, shapes)
 
 
 def test_trees_without_pools_grow_alike():
   rng = np.random.default_rng(1)
   leaf = np.array([[0, -1], [-1, 0], [-1, -1]], np.int32)
-  new = _children(rng, leaf)
-  bare = _plant(np.random.default_rng(0), with_pools=False)
+  new = children(rng, leaf)
+  bare = plant(np.random.default_rng(0), N, 0)
   assert bare.pool_size == 0
   bare = ADD(bare, leaf, new.replace(keys_values=()))
-  full = ADD(_plant(np.random.default_rng(0)), leaf, new)
-  for name in (*PER_NODE, "parents", "valid_mask", "starts", "lengths"):
+  full = ADD(plant(np.random.default_rng(0), N, POOL), leaf, new)
+  for name in (*PER_NODE, "parents", "valid_mask", "lengths", "pool_used"):
     np.testing.assert_array_equal(getattr(bare, name), getattr(full, name))
 
 
@@ -242,9 +188,9 @@ def test_at_nodes_reads_row_by_row_and_the_root_for_no_node():
 def test_copies_of_one_leaf_each_keep_their_children():
   leaf = np.zeros((B, S), np.int32)
   tree = ADD(
-    _plant(np.random.default_rng(0)),
+    plant(np.random.default_rng(0), N, POOL),
     leaf,
-    _children(np.random.default_rng(1), leaf, invalid=0.0),
+    children(np.random.default_rng(1), leaf, invalid=0.0),
   )
   np.testing.assert_array_equal(tree.parents[:, 1 : 1 + S * A], 0)
   np.testing.assert_array_equal(tree.depth[:, 1 : 1 + S * A], 1)
@@ -253,30 +199,8 @@ def test_copies_of_one_leaf_each_keep_their_children():
 
 def test_a_leaf_without_valid_candidates_stays_unexpanded():
   leaf = np.array([[0, -1]] * B, np.int32)
-  new = _children(np.random.default_rng(1), leaf, invalid=0.0)
+  new = children(np.random.default_rng(1), leaf, invalid=0.0)
   new.valid_mask[1] = False
-  tree = ADD(_plant(np.random.default_rng(0)), leaf, new)
+  tree = ADD(plant(np.random.default_rng(0), N, POOL), leaf, new)
   np.testing.assert_array_equal(tree.children_start[:, 0], [1, NO_NODE, 1])
   assert tree.pool_used[1] == 0 and tree.next_node[0] == 1 + S * A
-
-
-@pytest.mark.parametrize("lengths", [[2, 0, 3], [0, 0, 0], [4, 4, 4]])
-def test_a_thought_of_no_tokens_adds_none_to_its_path(lengths):
-  # A chain 0 ─ 1 ─ 4 ─ 7, each the first child of the one before it.
-  rng, tree = np.random.default_rng(2), _plant(np.random.default_rng(0))
-  for parent, length in zip([0, 1, 7], lengths, strict=True):
-    leaf = np.array([[parent, -1]] * B, np.int32)
-    new = _children(rng, leaf, invalid=0.0)
-    new.lengths[:, 0] = length, 1, 1
-    tree = ADD(tree, leaf, new)
-  node = jnp.full((B, 1), 13)
-  path = ANCESTORS(tree, node, 4)
-  np.testing.assert_array_equal(path, [[[1, 7, 13, NO_NODE]]] * B)
-  slots, mask = jax.device_get(SLOTS(tree, path, 12))
-  first, second, third = lengths
-  # Before a thought lie those before it and two tokens per pass of siblings.
-  expected = [*range(first)]
-  expected += [first + 2 + i for i in range(second)]
-  expected += [first + second + 4 + i for i in range(third)]
-  assert np.all(mask.sum(axis=-1) == sum(lengths))
-  np.testing.assert_array_equal(slots[0, 0, : sum(lengths)], expected)

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Key
 
 from reasoning_rl import masking
-from reasoning_rl.decoding import distinct, sampling
+from reasoning_rl.decoding import distinct, own_cache, sampling
 from reasoning_rl.models import attention as attention_lib
 from reasoning_rl.models import network as network_lib
 
@@ -43,6 +43,8 @@ class Decoded:
     length: Real tokens, the stop token included.
     spent: Tokens decoded in the row's place. Over the rows of a group at most
       the sum of `length`: what sequences share is decoded once.
+    decoded_rows: Rows that the network computed for it, after its end too.
+      `spent` is the useful part, and the two sums' ratio the loop's occupancy.
     stopped_mask: True where a stop token ended the row, False where a limit
       did.
     policy_logprobs: Of each token under the policy.
@@ -54,6 +56,7 @@ class Decoded:
   tokens: Int[Array, "R C"]
   length: Int[Array, " R"]
   spent: Int[Array, " R"]
+  decoded_rows: Int[Array, " R"]
   stopped_mask: Bool[Array, " R"]
   policy_logprobs: Float[Array, "R C"]
   behavior_logprobs: Float[Array, "R C"]
@@ -66,6 +69,7 @@ class _Carry(NamedTuple):
   active: Array
   thought_length: Array
   out: Decoded
+  own: own_cache.OwnCache
   lanes: distinct.Lanes | None
 
 
@@ -136,29 +140,33 @@ def decode(
       keys, logits, carry, groups, config
     )
     index, active, out = carry.index, carry.active, carry.out
-    own_mask = (jnp.arange(max_tokens) < index)[None, None, None]
-    own_mask = jnp.broadcast_to(own_mask, (len(token), 1, 1, max_tokens))
-    own = attention_lib.Segment(out.keys_values, own_mask)
     hidden, keys_values = network.apply(
       params,
       token[:, None],
       (context.position + index)[:, None],
-      (*context.segments, own),
+      (*context.segments, own_cache.segment(carry.own, index)),
     )
-    keys_values = _after(hidden, keys_values)
-    stopped = jnp.isin(token, jnp.asarray(stop_ids)) & active
-    thought_length = carry.thought_length + 1
-    still = active & ~stopped
-    if max_thought_tokens is not None:
-      thought_length = jnp.where(token == thought_end_id, 0, thought_length)
-      still &= thought_length < max_thought_tokens
-    said = (token, stopped, policy, behavior, hidden, keys_values)
+    keys_values = after(hidden, keys_values)
+    stopped, still, thought_length = go_on(
+      token,
+      active,
+      carry.thought_length,
+      stop_ids,
+      thought_end_id,
+      max_thought_tokens,
+    )
+    said = (token, stopped, policy, behavior, hidden)
     out = _append(out, index, active, *said)
-    return _Carry(index + 1, still, thought_length, out, carry.lanes)
+    own = own_cache.append(carry.own, index, keys_values)
+    return _Carry(index + 1, still, thought_length, out, own, carry.lanes)
 
   start = _start(network, context, row_mask, max_tokens, groups)
   end = jax.lax.while_loop(cond, body, start)
-  return end.out if groups is None else _held(end)
+  out = end.out if groups is None else _held(end)
+  computed = jnp.broadcast_to(end.index, out.spent.shape)
+  return out.replace(
+    decoded_rows=computed, keys_values=own_cache.of_rows(end.own)
+  )
 
 
 def _choose(keys, logits, carry, groups, config):
@@ -172,6 +180,7 @@ def _choose(keys, logits, carry, groups, config):
     active=drawn.active,
     thought_length=carry.thought_length[drawn.source],
     out=moved.replace(spent=carry.out.spent),
+    own=own_cache.move(carry.own, drawn.source),
     lanes=drawn.lanes,
   )
   return carry, (drawn.token, drawn.behavior_logprobs, drawn.policy_logprobs)
@@ -190,7 +199,36 @@ def _held(end) -> Decoded:
   )
 
 
-def _after(hidden, keys_values):
+def go_on(
+  token: Int[Array, " R"],
+  active: Bool[Array, " R"],
+  thought_length: Int[Array, " R"],
+  stop_ids: tuple[int, ...],
+  thought_end_id: int | None,
+  max_thought_tokens: int | None,
+) -> tuple[Bool[Array, " R"], Bool[Array, " R"], Int[Array, " R"]]:
+  """Returns which rows `token` stops, which go on, and their thoughts' length.
+
+  Args:
+    token: The newest token of each row.
+    active: Rows that it belongs to.
+    thought_length: Tokens in the row's thought before it.
+    stop_ids: As in `decode`, and so the others.
+    thought_end_id: Token that ends a thought.
+    max_thought_tokens: Most tokens in a thought.
+  """
+  stopped = jnp.isin(token, jnp.asarray(stop_ids)) & active
+  thought_length = thought_length + 1
+  still = active & ~stopped
+  if max_thought_tokens is not None:
+    thought_length = jnp.where(token == thought_end_id, 0, thought_length)
+    still &= thought_length < max_thought_tokens
+  return stopped, still, thought_length
+
+
+def after(
+  hidden: Float[Array, "R 1 D"], keys_values: attention_lib.KeysValues
+) -> attention_lib.KeysValues:
   """Returns `keys_values`, made to depend on `hidden`, 0 where it is no number.
 
   Else XLA may write them before all layers have read what is there, and copies
@@ -202,46 +240,46 @@ def _after(hidden, keys_values):
 
 def _start(network, context, row_mask, max_tokens, groups) -> _Carry:
   """Returns the loop's state before the first token."""
+  config, rows = network.config, row_mask.shape[0]
+  shape = (rows, config.num_kv_heads, 0, config.head_size)
+  none = tuple([jnp.zeros(shape, context.hidden.dtype)] * config.num_layers)
+  empty = attention_lib.KeysValues(none, none)
+  problems = None if groups is None else groups.joint.shape[0]
   return _Carry(
     index=jnp.asarray(0, jnp.int32),
     active=row_mask,
     thought_length=jnp.zeros(row_mask.shape, jnp.int32),
-    out=_nothing_said(network, context, max_tokens),
+    out=_nothing_said(context, max_tokens),
+    own=own_cache.start(empty, max_tokens, problems),
     lanes=None if groups is None else distinct.start(groups, row_mask),
   )
 
 
-def _nothing_said(network, context, max_tokens) -> Decoded:
-  """Returns the loop's buffers before the first token."""
-  config = network.config
+def _nothing_said(context, max_tokens) -> Decoded:
+  """Returns what the rows have said before the first token; no keys."""
   rows = context.hidden.shape[0]
-  dtype = context.hidden.dtype
-  shape = (rows, config.num_kv_heads, max_tokens, config.head_size)
-  cache = tuple(jnp.zeros(shape, dtype) for _ in range(config.num_layers))
   logprobs = jnp.zeros((rows, max_tokens), jnp.float32)
   return Decoded(
     tokens=jnp.zeros((rows, max_tokens), jnp.int32),
     length=jnp.zeros(rows, jnp.int32),
     spent=jnp.zeros(rows, jnp.int32),
+    decoded_rows=jnp.zeros(rows, jnp.int32),
     stopped_mask=jnp.zeros(rows, bool),
     policy_logprobs=logprobs,
     behavior_logprobs=logprobs,
     hidden=context.hidden,
-    keys_values=attention_lib.KeysValues(cache, cache),
+    keys_values=None,
   )
 
 
 def _append(
-  out, index, active, token, stopped, policy, behavior, hidden, keys_values
+  out, index, active, token, stopped, policy, behavior, hidden
 ) -> Decoded:
   """Returns `out` with one more token where the row is active."""
   put = lambda x, new: jax.lax.dynamic_update_slice(
     x, jnp.where(active, new, 0)[:, None].astype(x.dtype), (0, index)
   )
-  put_cache = lambda x, new: jax.lax.dynamic_update_slice(
-    x, new, (0, 0, index, 0)
-  )
-  return Decoded(
+  return out.replace(
     tokens=put(out.tokens, token),
     length=out.length + active,
     spent=out.spent + active,
@@ -249,7 +287,6 @@ def _append(
     policy_logprobs=put(out.policy_logprobs, policy),
     behavior_logprobs=put(out.behavior_logprobs, behavior),
     hidden=jnp.where(active[:, None], hidden[:, 0], out.hidden),
-    keys_values=jax.tree.map(put_cache, out.keys_values, keys_values),
   )
 
 

@@ -11,6 +11,7 @@ log-probability of the path from thought to thought.
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -19,15 +20,22 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Key
 
 from reasoning_rl import masking
+from reasoning_rl import pool as pool_lib
 from reasoning_rl import tree as tree_lib
 from reasoning_rl.decoding import decode as decode_lib
 from reasoning_rl.decoding import distinct, sampling, scoring
+from reasoning_rl.decoding import lanes as lanes_lib
 from reasoning_rl.models import attention as attention_lib
 from reasoning_rl.models import network as network_lib
 
 ExpandFn = Callable[..., tree_lib.Children]
 
 DRAWS = ("distinct", "merged", "independent")
+
+# Up to this many prompt tokens one queue of all problems' rows is faster: its
+# lanes are busy until the very end, which outweighs that each keeps a copy of
+# its row's prompt. Measured equal at 96 on a CPU, with 4 lanes per problem.
+_SHORT_PROMPT = 96
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,6 +53,10 @@ class ExpandConfig:
       without replacement; a thought's prior is its probability. "merged":
       independent samples, of which equal ones become one child whose prior is
       their share. "independent": the samples as they are.
+    lanes: Rows per problem that are decoded at once, of S · A. A row that ends
+      gives its lane to one that waits, so long thoughts do not hold short ones
+      back; what is sampled is the same. 0: all rows at once. So are the rows
+      of "distinct" thoughts, which compete as long as one of them goes on.
   """
 
   num_candidates: int
@@ -54,9 +66,12 @@ class ExpandConfig:
   end_id: int
   sampling: sampling.SamplingConfig = sampling.SamplingConfig()
   draw: str = "distinct"
+  lanes: int = 0
 
   def __post_init__(self):
-    """Refuses an unknown way to draw."""
+    """Refuses values that cannot work."""
+    if self.lanes < 0:
+      raise ValueError(f"lanes is {self.lanes}; use 0 (all rows) or more.")
     if self.draw not in DRAWS:
       raise ValueError(f"draw is {self.draw!r}; use one of {DRAWS}.")
 
@@ -162,7 +177,7 @@ def _leaf_contexts(tree, leaf, config) -> tuple[_LeafContext, ...]:
   batch, leaves = leaf.shape
   size = max(1, (config.max_thoughts - 1) * config.max_thought_tokens)
   path = tree_lib.ancestors(tree, leaf, config.max_thoughts)
-  slots, mask = tree_lib.path_slots(tree, path, size)
+  slots, mask = pool_lib.path_slots(tree, path, size)
   position = tree.prompt_length[:, None] + mask.sum(axis=-1)
   position = jnp.repeat(position.reshape(-1), config.num_candidates)
   mask = mask.reshape(batch * leaves, 1, 1, size)
@@ -205,16 +220,23 @@ def _decode_thoughts(policy, params, rng, tree, leaf, context, config):
     joint = jnp.all((leaf == leaf[:, :1]) & (leaf >= 0), axis=1)
     groups = distinct.Groups(joint, candidates)
   hidden = _of_rows(tree.hidden, leaf, config)
-  return decode_lib.decode(
+  batch, rows = leaf.shape[0], leaf.shape[1] * candidates
+  mask = jnp.repeat(leaf.reshape(-1) >= 0, candidates)
+  if 0 < config.lanes < rows and groups is None:
+    queues = 1 if context.segments[0].mask.shape[-1] <= _SHORT_PROMPT else batch
+    mask, lanes = mask.reshape(queues, -1), config.lanes * batch // queues
+    decode = functools.partial(lanes_lib.decode, lanes=lanes)
+  else:
+    decode = functools.partial(decode_lib.decode, groups=groups)
+  return decode(
     policy,
     params,
-    _row_rngs(rng, tree, leaf.shape[1] * candidates),
+    _row_rngs(rng, tree, rows),
     decode_lib.Context(context.segments, hidden, context.position),
-    jnp.repeat(leaf.reshape(-1) >= 0, candidates),
+    mask,
     config.sampling,
     max_tokens=config.max_thought_tokens,
     stop_ids=(config.thought_end_id, config.end_id),
-    groups=groups,
   )
 
 

@@ -117,9 +117,13 @@ def _scores(
   owners, kv_heads, _, _ = k.shape
   share, queries = rows // owners, heads // kv_heads
   q = q.reshape(owners, share, length, kv_heads, queries, head_size)
-  scores = jnp.einsum(
-    "BGLJHK,BJMK->BJGLHM", q, k, preferred_element_type=jnp.float32
-  )
+  wide = dict(preferred_element_type=jnp.float32)
+  # XLA's CPU backend rearranges the second operand: let it be the smaller.
+  if share * length * queries < k.shape[2]:
+    scores = jnp.einsum("BJMK,BGLJHK->BJMGLH", k, q, **wide)
+    scores = jnp.moveaxis(scores, 2, -1)
+  else:
+    scores = jnp.einsum("BGLJHK,BJMK->BJGLHM", q, k, **wide)
   visible = mask[:, None, :, :, None, :]
   return jnp.where(visible, scores * head_size**-0.5, MASKED_SCORE)
 

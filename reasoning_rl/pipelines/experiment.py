@@ -20,7 +20,7 @@ from reasoning_rl.data import batching, tokenizers
 from reasoning_rl.decoding import expand, rollouts, sampling
 from reasoning_rl.models import network as network_lib
 from reasoning_rl.models import transformer
-from reasoning_rl.pipelines import devices
+from reasoning_rl.pipelines import devices, methods
 from reasoning_rl.pipelines.errors import ConfigError
 from reasoning_rl.tasks import base as task_base
 from reasoning_rl.tasks import registry
@@ -217,10 +217,13 @@ class Experiment:
     )
 
   def expand_config(
-    self, num_candidates: int, draw: str
+    self,
+    num_candidates: int,
+    draw: str,
+    how: sampling.SamplingConfig | None = None,
   ) -> expand.ExpandConfig:
     """Returns the limits and rules of expansions."""
-    how = self.sampling
+    how = self.sampling if how is None else how
     if draw != "independent":  # Those are samples, made as samples are.
       top_p = min(how.top_p, self.config.search.top_p)
       how = dataclasses.replace(how, top_p=top_p)
@@ -232,6 +235,7 @@ class Experiment:
       end_id=self.tokenizer.end_id,
       sampling=how,
       draw=draw,
+      lanes=self.config.search.lanes,
     )
 
 
@@ -316,6 +320,17 @@ def _check_search(experiment):
   for key in ("beam_candidates", "mcts_candidates", "beam_stretch"):
     if config[key] < 1:
       raise ValueError(f"search.{key} is {config[key]}: give at least 1.")
+  for key in ("rebase_temperature", "particle_temperature"):
+    if not config[key] >= 1e-6:
+      raise ValueError(f"search.{key} is {config[key]}: give at least 1e-6.")
+  for key in ("lanes", "lookahead"):
+    if config[key] < 0:
+      raise ValueError(f"search.{key} is {config[key]}: give at least 0.")
+  unknown = set(experiment.config.evaluate.methods) - set(methods.METHODS)
+  if unknown:
+    raise ValueError(
+      f"evaluate.methods has {sorted(unknown)}; use some of {methods.METHODS}."
+    )
 
 
 def _check_context(experiment):

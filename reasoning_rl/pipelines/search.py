@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
 import time
-from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -13,15 +11,17 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from reasoning_rl import tree as tree_lib
-from reasoning_rl.decoding import expand
+from reasoning_rl.decoding import expand, sampling
 from reasoning_rl.evaluation import accounting
 from reasoning_rl.models import transformer
 from reasoning_rl.pipelines import experiment as experiment_lib
+from reasoning_rl.pipelines import methods, plans
 from reasoning_rl.pipelines import sampler as sampler_lib
 from reasoning_rl.pipelines.errors import ConfigError
-from reasoning_rl.search import extract, frontier, mcts, selection
+from reasoning_rl.search import extract, frontier, mcts
 
-METHODS = ("independent", "beam", "mcts")
+METHODS = methods.METHODS
+Plan, plan, runs = plans.Plan, plans.plan, plans.runs
 
 
 class Found(NamedTuple):
@@ -44,103 +44,6 @@ class Found(NamedTuple):
   seconds: float
 
 
-@dataclasses.dataclass(frozen=True)
-class Plan:
-  """A method at a size.
-
-  Attributes:
-    method: One of `METHODS`.
-    width: Frontier width, for frontier searches.
-    candidates: Thoughts per expanded node.
-    passes: Most passes.
-    thoughts: Thoughts whose keys and values fit.
-  """
-
-  method: str
-  width: int
-  candidates: int
-  passes: int
-  thoughts: int
-
-
-def plan(
-  experiment: experiment_lib.Experiment, method: str, budget: int
-) -> Plan:
-  """Returns the search that costs about `budget` samples' worth of tokens.
-
-  Beam search samples `budget` thoughts per depth, M for each of the N / M it
-  keeps (arXiv:2408.03314). MCTS expands M thoughts per pass until its tokens
-  are spent, so its passes are only bounded here; its M grows with the budget,
-  see `_tree_candidates`. Where a nucleus leaves an expansion fewer than M
-  thoughts, the config may ask for more beams.
-  """
-  config, depth = experiment.config.search, experiment.max_thoughts
-  if method == "independent":
-    return Plan(method, budget, 1, depth, budget * depth)
-  if method == "beam":
-    candidates = min(config.beam_candidates, budget)
-    width = max(1, int(budget * config.beam_stretch) // candidates)
-    thoughts = width * candidates * depth
-    return Plan(method, width, candidates, depth, thoughts)
-  if method == "mcts":
-    candidates = _tree_candidates(config.mcts_candidates, budget, depth)
-    # A pass decodes a thought at the least, or visits a complete solution.
-    passes = -(-2 * budget * depth // config.leaves_per_pass)
-    # Thoughts in common beginnings are paid once and kept once each.
-    thoughts = max(3 * budget * depth, candidates * config.leaves_per_pass)
-    return Plan(method, 1, candidates, passes, thoughts)
-  raise ValueError(f"method is {method!r}; use one of {METHODS}.")
-
-
-def _tree_candidates(least: int, budget: int, depth: int) -> int:
-  """Returns the thoughts per expanded node of a tree search, M.
-
-  As many as the config asks for, or as it takes for as many nodes before the
-  last thought as the budget pays for solutions: fewer, and the tree would be
-  exhausted before the budget. At most half the budget, since the first solution
-  alone costs M samples.
-  """
-  enough = 1
-  while enough ** max(1, depth - 1) < budget and enough < budget:
-    enough += 1
-  return min(max(least, enough), budget, max(2, budget // 2))
-
-
-def runs(
-  experiment: experiment_lib.Experiment,
-  method: str,
-  budgets: Sequence[int],
-  mean_tokens: float,
-) -> list[tuple[tuple[int, ...], tuple[float, ...]]]:
-  """Returns which budgets one compiled search serves, and its token limits.
-
-  Left out are budgets of one candidate, which is a sample, and those that do
-  not pay for two solutions of a tree. A tree search grows one tree through all
-  its budgets of as many candidates. It begins no pass once less than half of
-  one is left of the budget, and so spends no more than that on average.
-
-  Args:
-    experiment: The run.
-    method: "beam" or "mcts".
-    budgets: Samples' worth of tokens.
-    mean_tokens: Tokens of a sample.
-  """
-  by_candidates: dict[int, list[int]] = {}
-  for budget in budgets:
-    candidates = plan(experiment, method, budget).candidates
-    paid = budget >= 2 * candidates if method == "mcts" else True
-    if candidates > 1 and paid:
-      by_candidates.setdefault(candidates, []).append(budget)
-  if method != "mcts":
-    return [((b,), ()) for served in by_candidates.values() for b in served]
-  thought = mean_tokens / experiment.max_thoughts
-  half = experiment.config.search.leaves_per_pass * thought / 2
-  return [
-    (tuple(served), tuple(b * mean_tokens - count * half for b in served))
-    for count, served in by_candidates.items()
-  ]
-
-
 class Searcher:
   """Runs one plan on any number of problems."""
 
@@ -152,38 +55,25 @@ class Searcher:
       search: The method and its size.
     """
     self.experiment, self.plan = experiment, search
-    config = experiment.config.search
-    self._expand_fn = expand.make_expand_fn(
-      experiment.policy,
-      experiment.search_prm,
-      experiment.expand_config(
-        search.candidates,
-        "independent" if search.method == "independent" else config.draw,
-      ),
-    )
-    self._mcts = mcts.MCTSConfig(
-      num_candidates=search.candidates,
-      leaves_per_pass=config.leaves_per_pass,
-      puct=selection.PUCTConfig(
-        pb_c_init=config.pb_c_init, value_kind=config.value_kind
-      ),
-      skip_exhausted=True,
-    )
-    rule = "independent" if search.method == "independent" else "best"
-    self._frontier = frontier.FrontierConfig(
-      width=search.width,
-      num_candidates=search.candidates,
-      allocate=rule,
-      aggregation=config.aggregation,
-      refill=rule == "best",
-    )
+    self._expand_fn = self._make_expand_fn(search.candidates, search.draw)
+    self._rollout_fn = None
+    if search.rolls_out:
+      self._rollout_fn = self._make_expand_fn(1, "independent", sampling.GREEDY)
     self._plant = experiment.map_problems(self._plant_fn, 1)
     self._run = experiment.map_problems(self._run_fn, 2, donate_argnums=(2,))
+
+  def _make_expand_fn(self, candidates, draw, how=None):
+    experiment = self.experiment
+    return expand.make_expand_fn(
+      experiment.policy,
+      experiment.search_prm,
+      experiment.expand_config(candidates, draw, how),
+    )
 
   def pool_bytes(self) -> int:
     """Returns the bytes of keys and values that one problem may need."""
     experiment = self.experiment
-    slots = self.plan.thoughts * experiment.thought_size
+    slots = self.plan.slots
     networks = [experiment.policy]
     if experiment.search_prm is not None:
       networks.append(experiment.search_prm)
@@ -203,9 +93,7 @@ class Searcher:
     return fit
 
   def _plant_fn(self, params, prompt, prompt_length, problem_id):
-    experiment, is_tree = self.experiment, self.plan.method == "mcts"
-    rules = self._mcts if is_tree else self._frontier
-    capacity = rules.capacity(self.plan.passes)
+    experiment, search = self.experiment, self.plan
     root = expand.make_root(
       experiment.policy,
       experiment.search_prm,
@@ -214,23 +102,26 @@ class Searcher:
       prompt_length,
       problem_id,
     )
-    size = experiment.thought_size
-    tree = tree_lib.plant(root, capacity, size, self.plan.thoughts * size)
-    return tree if is_tree else frontier.start(tree, self._frontier)
+    tree = tree_lib.plant(
+      root,
+      search.rules.capacity(search.passes),
+      experiment.thought_size,
+      search.slots,
+      reuse=not search.is_tree,
+    )
+    return tree if search.is_tree else frontier.start(tree, search.rules)
 
   def _run_fn(self, params, rng, state, token_budget):
-    if self.plan.method == "mcts":
-      return mcts.run(
-        params,
-        rng,
-        state,
-        self._expand_fn,
-        self._mcts,
-        self.plan.passes,
-        token_budget,
-      )
-    return frontier.run(
-      params, rng, state, self._expand_fn, self._frontier, self.plan.passes
+    run = mcts.run if self.plan.is_tree else frontier.run
+    return run(
+      params,
+      rng,
+      state,
+      self._expand_fn,
+      self.plan.rules,
+      self.plan.passes,
+      token_budget,
+      self._rollout_fn,
     )
 
   def search(
@@ -246,11 +137,11 @@ class Searcher:
       params: Of the policy and the PRM.
       rng: Consumed; folded by problem.
       problems: What to solve.
-      token_budgets: For MCTS, rising policy-token budgets per problem; the
-        same tree grows from one to the next.
+      token_budgets: Rising policy-token budgets per problem; the same search
+        goes on from one to the next. None given, it has no limit.
 
     Returns:
-      What was found at each budget; one entry for a frontier search.
+      What was found at each budget.
     """
     begin = time.monotonic()
     state = self._plant(
@@ -261,7 +152,7 @@ class Searcher:
       limit = int(min(budget, np.iinfo(np.int32).max))
       budgets = jnp.full(len(problems), limit, jnp.int32)
       state = self._run(params, rng, state, budgets)
-      tree = state if self.plan.method == "mcts" else state.tree
+      tree = state if self.plan.is_tree else state.tree
       host = extract.to_host(tree)
       seconds = (time.monotonic() - begin) / len(problems)
       found.append(self._found(tree, host, seconds))
@@ -272,7 +163,7 @@ class Searcher:
     per_token = sum(
       bytes_of(leaf) * leaf.shape[-2] for leaf in jax.tree.leaves(tree.pools)
     )
-    used = host.pool_used + host.prompt_length
+    used = host.pool_peak + host.prompt_length
     rows = range(len(host.problem_id))
     return Found(
       host,

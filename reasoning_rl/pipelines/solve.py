@@ -14,8 +14,6 @@ from reasoning_rl.pipelines import stage as stage_lib
 from reasoning_rl.pipelines.errors import ConfigError
 from reasoning_rl.tasks import base as task_base
 
-METHODS = ("beam", "mcts", "independent")
-
 
 def run(
   config: ml_collections.ConfigDict,
@@ -30,11 +28,13 @@ def run(
     config: The config the workdir was made with.
     path: The workdir.
     index: The problem.
-    method: One of `METHODS`.
+    method: One of `search.METHODS`.
     budget: Samples' worth of policy tokens.
   """
-  if method not in METHODS:
-    raise ConfigError(f"--method is {method!r}; use one of {METHODS}.")
+  if method not in search_lib.METHODS:
+    raise ConfigError(
+      f"--method is {method!r}; use one of {search_lib.METHODS}."
+    )
   if budget < 1 or index < 0:
     raise ConfigError("--budget must be at least 1 and --problem at least 0.")
   with stage_lib.open_stage(config, path) as stage:
@@ -50,8 +50,8 @@ def _solve(stage, index, method, budget):
   searcher = search_lib.Searcher(
     experiment, search_lib.plan(experiment, method, budget)
   )
-  limits = ()
-  if method == "mcts":
+  limits: tuple[float, ...] = ()
+  if searcher.plan.budgeted:
     limits = (float(budget * experiment.completion_size),)
   found = searcher.search(
     params, experiment.rng(stage_lib.STREAMS["solve"]), problems, limits

@@ -184,7 +184,12 @@ class Solution:
 def to_host(tree: tree_lib.Tree) -> tree_lib.Tree:
   """Returns the trees as NumPy arrays, without keys, values and hiddens."""
   slim = tree.replace(
-    pools=(), prompts=(), prm_carry=(), hidden=tree.hidden[..., :0]
+    pools=(),
+    prompts=(),
+    prm_carry=(),
+    hidden=tree.hidden[..., :0],
+    free_slots=(),
+    slots=tree.slots[..., :0],
   )
   return jax.tree.map(np.asarray, slim)
 

@@ -16,6 +16,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Key
 
+from reasoning_rl import pool as pool_lib
 from reasoning_rl import tree as tree_lib
 from reasoning_rl.search import allocation, lookahead
 
@@ -129,7 +130,7 @@ def start(tree: tree_lib.Tree, config: FrontierConfig) -> FrontierState:
   """Returns the search before its first pass: the root, `S` times."""
   batch = tree.prompt_length.shape[0]
   nodes = jnp.full((batch, config.width), tree_lib.Tree.NO_NODE, jnp.int32)
-  nodes = nodes.at[:, : config.leaves].set(tree_lib.Tree.ROOT_INDEX)
+  nodes = nodes.at[:, : config.leaves].set(tree.root[:, None])
   return FrontierState(tree, nodes, jnp.full(batch, -jnp.inf, jnp.float32))
 
 
@@ -198,6 +199,7 @@ def run(
     active = jnp.any(expanded, axis=1)
     nodes = jnp.where(active[:, None], nodes, state.nodes)
     best = jnp.maximum(state.best_score, _best_solution(offer))
+    tree = pool_lib.release(tree, pool_lib.dead_nodes(tree, nodes))
     return index + 1, FrontierState(tree, nodes, best)
 
   begin = (jnp.asarray(0, jnp.int32), state)

@@ -71,7 +71,14 @@ def roll(
 # What stays as the rollouts left it: the costs, and the large fields, which
 # hold nothing of theirs below `next_node` and `pool_used`. Taking these from
 # the trees before would make the compiler keep a copy of every pool.
-_STAYS = ("policy_tokens", "prm_tokens", "pools", "prm_carry", "hidden")
+_STAYS = (
+  "policy_tokens",
+  "prm_tokens",
+  "pool_peak",
+  "pools",
+  "prm_carry",
+  "hidden",
+)
 _STAYS += ("tokens", "policy_logprobs", "behavior_logprobs")
 
 

@@ -108,7 +108,7 @@ def test_a_table_network_reads_a_cache_as_it_reads_the_whole_row(networks):
   [
     mcts.MCTSConfig(CANDIDATES, leaves_per_pass=2),
     mcts.MCTSConfig(
-      CANDIDATES, puct=selection.PUCTConfig(value_kind="siblings")
+      CANDIDATES, rule=selection.PUCTConfig(value_kind="siblings")
     ),
   ],
 )

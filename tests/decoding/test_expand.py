@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from reasoning_rl import pool as pool_lib
 from reasoning_rl import tree as tree_lib
 from reasoning_rl.decoding import expand, rollouts, sampling
 from reasoning_rl.search import frontier, mcts
@@ -42,13 +43,14 @@ def expand_config(num_candidates, draw="merged", settings=None):
   )
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1, 2, 3))
-def _search(policy, prm, rule, config, params, tokens, lengths, ids):
+@functools.partial(jax.jit, static_argnums=(0, 1, 2, 3, 4))
+def _search(policy, prm, rule, config, size, params, tokens, lengths, ids):
   root = expand.make_root(policy, prm, params, tokens, lengths, ids)
   expand_fn = expand.make_expand_fn(policy, prm, config)
   passes = 4 if rule is MCTS else T
   nodes = rule.capacity(passes)
-  tree = tree_lib.plant(root, nodes, C, nodes * C)
+  # A size makes it a pool of that size that is used again.
+  tree = tree_lib.plant(root, nodes, C, size or nodes * C, reuse=size > 0)
   rng = jax.random.key(1)
   if rule is MCTS:
     return mcts.run(params, rng, tree, expand_fn, rule, passes)
@@ -56,10 +58,17 @@ def _search(policy, prm, rule, config, params, tokens, lengths, ids):
   return frontier.run(params, rng, state, expand_fn, rule, passes).tree
 
 
-def search(policy, prm, rule, config, prompts, ids=IDS):
+def search(policy, prm, rule, config, prompts, ids=IDS, size=0):
   params = expand.SearchParams(policy.params, prm and prm.params)
   tree = _search(
-    policy.network, prm and prm.network, rule, config, params, *prompts, ids
+    policy.network,
+    prm and prm.network,
+    rule,
+    config,
+    size,
+    params,
+    *prompts,
+    ids,
   )
   return jax.tree.map(np.asarray, tree)
 
@@ -145,6 +154,92 @@ def test_every_node_is_what_a_full_forward_pass_says(case, prompts):
   assert depths.count(2) >= 4 and depths.count(3) >= 2
   assert len({len(t) for t in thoughts}) > 3
   assert np.std(scores) > 0.02
+
+
+def test_a_beam_in_a_pool_that_is_used_again_writes_the_same(case, prompts):
+  if len(case.tree.parents[0]) == MCTS.capacity(4):
+    pytest.skip("tree searches prune nothing")
+  policy, scorer, tree, draw = case
+  prm = None if scorer is policy else scorer
+  size = pool_lib.frontier_slots(3, 2, T, C, reuse=True)
+  config = expand_config(2, draw)
+  reused = search(policy, prm, FRONTIER, config, prompts, size=size)
+  for name in ("valid_mask", "parents", "tokens", "lengths", "policy_tokens"):
+    one, two = getattr(reused, name), getattr(tree, name)
+    np.testing.assert_array_equal(one, two, err_msg=name)
+  for name in ("thought_rewards", "policy_logprobs", "hidden", "raw_values"):
+    one, two = getattr(reused, name), getattr(tree, name)
+    np.testing.assert_allclose(one, two, rtol=1e-6, atol=1e-6, err_msg=name)
+  # Slots were used twice, and read by the thoughts after that.
+  asked = tree.lengths.sum(axis=1)
+  assert (reused.pool_peak < asked).any() and (reused.pool_peak <= size).all()
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1, 2))
+def _grow(policy, prm, config, params, rng, tree, leaf, root):
+  tree = pool_lib.reroot(tree, root)
+  expand_fn = expand.make_expand_fn(policy, prm, config)
+  children = expand_fn(params, rng, tree, leaf)
+  return tree_lib.add_children(tree, leaf, children)
+
+
+def _next_root_and_leaves(tree, step):
+  """Returns where each problem's root moves, and which leaves it expands.
+
+  Two thoughts of the first level are expanded, then one of them is made the
+  root and a child of it expanded, then another of its children is both.
+  """
+  moves, leaves = np.full(4, -1, np.int32), np.full((4, 2), -1, np.int32)
+  for row in range(4):
+    depth, above = tree.depth[row], tree.parents[row]
+    closed = ~tree.open_mask[row] | ~tree.held_mask[row]
+    fresh = np.flatnonzero(~closed & (tree.children_start[row] < 0))
+    if step == 0:
+      leaves[row, 0] = 0
+    elif step == 1:
+      first = fresh[depth[fresh] == 1][:2]
+      leaves[row, : len(first)] = first
+    else:
+      second = fresh[depth[fresh] == 2]
+      if len(second) == 0 or (row == 0 and step == 2):
+        continue
+      leaves[row, 0] = second[-1]
+      moves[row] = above[second[-1]] if step == 2 else second[-1]
+  return moves, leaves
+
+
+@pytest.mark.parametrize("kind", ["rope", "learned"])
+def test_what_follows_a_new_root_is_what_a_full_forward_pass_says(
+  kind, make_tiny, prompts
+):
+  policy = make_tiny(kind, ("language", "thought", "outcome"), 0)
+  prm = make_tiny(kind, ("thought",), 1)
+  params = expand.SearchParams(policy.params, prm.params)
+  networks = policy.network, prm.network
+  root = expand.make_root(*networks, params, *prompts, IDS)
+  tree = tree_lib.plant(root, 1 + 4 * 2 * 5, C, 16 * C, reuse=True)
+  rng, roots = jax.random.key(1), []
+  for step in range(4):
+    moves, leaf = _next_root_and_leaves(jax.device_get(tree), step)
+    tree = _grow(*networks, expand_config(5), params, rng, tree, leaf, moves)
+    roots.append(np.asarray(tree.root))
+  host = jax.device_get(tree)
+  nodes = list(nodes_of(host))
+  prefixes = [before(host, prompts, *at) for at in nodes]
+  thoughts = [tokens_of(host, *at) for at in nodes]
+  whole = [p + t for p, t in zip(prefixes, thoughts, strict=True)]
+  logprobs, scores = policy.logprobs(prefixes, thoughts), prm.scores(whole)
+  for index, at in enumerate(nodes):
+    stored = host.policy_logprobs[at][: len(thoughts[index])]
+    np.testing.assert_allclose(stored, logprobs[index], **TOLERANCE)
+    np.testing.assert_allclose(
+      host.thought_rewards[at], scores[index], **TOLERANCE
+    )
+  # Roots moved at different times, some twice; below them thoughts were added,
+  # in slots that had been given back.
+  assert {len(set(column)) for column in np.stack(roots).T} >= {2, 3}
+  assert any(host.depth[at] == T for at in nodes)
+  assert (host.lengths.sum(axis=1) > host.pool_peak).any()
 
 
 def test_what_may_follow_a_thought_is_how_it_ended(case):

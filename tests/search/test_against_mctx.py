@@ -25,7 +25,7 @@ def _table(seed, **kwargs):
 @pytest.fixture(scope="module")
 def search():
   config = mcts.MCTSConfig(
-    BRANCHING, puct=selection.PUCTConfig(value_kind="siblings")
+    BRANCHING, rule=selection.PUCTConfig(value_kind="siblings")
   )
   expand_fn = table_lib.make_expand_fn(BRANCHING, BRANCHING)
   capacity = config.capacity(PASSES)

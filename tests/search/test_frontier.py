@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from reasoning_rl import pool as pool_lib
 from reasoning_rl import tree as tree_lib
 from reasoning_rl.search import frontier
 from tests.search import reference
@@ -19,6 +20,7 @@ NO_NODE = tree_lib.Tree.NO_NODE
 RNG = jax.random.key(3)
 BEAM = frontier.FrontierConfig(width=4, num_candidates=2)
 SAMPLES = frontier.FrontierConfig(width=4, allocate="independent")
+REFILLED = frontier.FrontierConfig(4, 2, refill=True)
 TRACES = []
 
 
@@ -288,7 +290,7 @@ def test_a_full_pool_ends_the_search_of_its_problem_alone():
   assert np.all(still_open[ROWS // 2 :])
   for row in range(ROWS):
     nodes = np.flatnonzero(state.tree.valid_mask[row])[1:]
-    held = state.tree.pools[0][row, state.tree.starts[row, nodes], 0, 0]
+    held = state.tree.pools[0][row, state.tree.slots[row, nodes, 0], 0, 0]
     np.testing.assert_array_equal(held, state.tree.hidden[row, nodes, 0])
 
 
@@ -319,3 +321,97 @@ def test_path_scores_of_a_hand_worked_chain(aggregation, expected):
 def test_a_rule_that_does_not_exist_is_refused(changes, message):
   with pytest.raises(ValueError, match=message):
     frontier.FrontierConfig(width=4, **changes)
+
+
+def _with_pool(num_candidates):
+  """Keeps each thought's state as its keys, to find it again."""
+
+  def with_pool(params, rng, tree, leaf):
+    children = _expand_fn(num_candidates)(params, rng, tree, leaf)
+    return children.replace(keys_values=(children.hidden[..., None, None],))
+
+  return with_pool
+
+
+def _start_with_pool(table, config, size, reuse):
+  rows = table.values.shape[0]
+  root = tree_lib.Root(
+    problem_id=jnp.arange(rows),
+    prompt_length=jnp.full(rows, 3),
+    hidden=jnp.zeros((rows, 1)),
+    values=jnp.asarray(table.values[:, 0]),
+    prompts=(jnp.zeros((rows, 1, 1, 1)),),
+  )
+  capacity = config.capacity(DEPTH)
+  return frontier.start(tree_lib.plant(root, capacity, 1, size, reuse), config)
+
+
+def _held_states_are_in_the_pool(state):
+  for row in range(ROWS):
+    held = np.flatnonzero(state.tree.held_mask[row])[1:]
+    slots = state.tree.slots[row, held, 0]
+    assert len(np.unique(slots)) == len(slots) == state.tree.pool_used[row]
+    states = state.tree.pools[0][row, slots, 0, 0]
+    np.testing.assert_array_equal(states, state.tree.hidden[row, held, 0])
+
+
+NO_REUSE = ("held_mask", "slots", "free_slots", "pool_used", "pool_peak")
+
+
+@pytest.mark.parametrize("config", [BEAM, SAMPLES, REFILLED], ids=str)
+def test_a_search_that_gives_slots_back_finds_what_one_that_does_not(
+  table, config
+):
+  ample, expand_fn = config.capacity(DEPTH), _with_pool(config.num_candidates)
+  size = pool_lib.frontier_slots(
+    config.width, config.num_candidates, DEPTH, 1, True
+  )
+  for passes in range(DEPTH + 1):
+    run = functools.partial(_search, table, config, passes)
+    kept = run(_start_with_pool(table, config, ample, False), expand_fn)
+    reused = run(_start_with_pool(table, config, size, True), expand_fn)
+    np.testing.assert_array_equal(reused.nodes, kept.nodes)
+    same = reused.tree.replace(
+      pools=kept.tree.pools, **{x: getattr(kept.tree, x) for x in NO_REUSE}
+    )
+    jax.tree.map(np.testing.assert_array_equal, same, kept.tree)
+    _held_states_are_in_the_pool(reused)
+    assert np.all(reused.tree.pool_peak <= size)
+    # What is open can go on: all that it follows is held.
+    for row in range(ROWS):
+      for node in reused.nodes[row]:
+        while node > 0 and reused.tree.open_mask[row, node]:
+          assert reused.tree.held_mask[row, node]
+          node = reused.tree.parents[row, node]
+  # All that was open has been expanded: nothing is held any more.
+  if config is BEAM:
+    assert np.all(reused.tree.pool_used == 0)
+    assert np.all(kept.tree.pool_used > size / 2)
+
+
+def test_a_pool_of_the_slots_it_needs_is_enough_and_one_less_is_not():
+  # Odd states score higher, and first children are odd: four chains that have
+  # nothing in common, of which each drags one sibling a pass along.
+  table = table_lib.make_table(0, ROWS, BRANCHING, DEPTH, 0, 0, 0.0)
+  odd = np.arange(table.values.shape[1]) % 2 == 1
+  scores = np.broadcast_to(np.where(odd, 0.75, 0.25), table.values.shape)
+  table = table.replace(thought_rewards=scores.astype(np.float32))
+  size, expand_fn = pool_lib.frontier_slots(4, 2, DEPTH, 1, True), _with_pool(2)
+  assert size == 4 * (DEPTH - 1) + 8
+  enough = _start_with_pool(table, BEAM, size, True)
+  enough = _search(table, BEAM, DEPTH, enough, expand_fn)
+  assert enough.tree.depth.max() == DEPTH
+  np.testing.assert_array_equal(enough.tree.pool_peak, size)
+  less = _start_with_pool(table, BEAM, size - 1, True)
+  less = _search(table, BEAM, DEPTH, less, expand_fn)
+  # Its last pass is not begun; its frontier waits, open and held.
+  assert less.tree.depth.max() == DEPTH - 1
+  assert less.tree.next_node[0] == BEAM.capacity(DEPTH - 1)
+  np.testing.assert_array_equal(
+    less.nodes, _search(table, BEAM, DEPTH - 1).nodes
+  )
+  rows = np.arange(ROWS)[:, None]
+  assert np.all(less.tree.open_mask[rows, less.nodes])
+  assert np.all(less.tree.held_mask[rows, less.nodes])
+  np.testing.assert_array_equal(less.tree.pool_used, 4 * (DEPTH - 1))
+  _held_states_are_in_the_pool(less)

@@ -33,8 +33,8 @@ def _jitted(params, rng, tree, config, num_passes, token_budget, expand_fn):
 
 
 def _config(value_kind="score", leaves=1, skip_exhausted=False):
-  puct = selection.PUCTConfig(value_kind=value_kind)
-  return mcts.MCTSConfig(BRANCHING, leaves, puct, skip_exhausted)
+  rule = selection.PUCTConfig(value_kind=value_kind)
+  return mcts.MCTSConfig(BRANCHING, leaves, rule, skip_exhausted=skip_exhausted)
 
 
 def _plant(table, problem_id=None):
@@ -66,7 +66,7 @@ def _assert_equal_reference(tree, table, config, passes, budget):
   values = table_lib.by_state(tree, tree.node_values, table)
   for row in range(ROWS):
     problem = reference.Problem(table, row, BRANCHING)
-    kind, leaves = config.puct.value_kind, config.leaves_per_pass
+    kind, leaves = config.rule.value_kind, config.leaves_per_pass
     skip = config.skip_exhausted
     search = reference.TreeSearch(problem, kind, leaves, skip)
     search.run(passes, budget[row])
@@ -149,7 +149,7 @@ def _rows_equal(tree, other, rows, other_rows):
   valid = np.asarray(tree.valid_mask)[rows]
   np.testing.assert_array_equal(valid, np.asarray(other.valid_mask)[other_rows])
   for name in {field.name for field in dataclasses.fields(tree)}:
-    if name in ("pools", "prompts", "prm_carry", "next_node"):
+    if name in ("pools", "prompts", "prm_carry", "next_node", "free_slots"):
       continue
     one = np.asarray(getattr(tree, name))[rows]
     two = np.asarray(getattr(other, name))[other_rows]
@@ -371,7 +371,7 @@ def test_a_full_pool_ends_its_row_and_holds_what_was_written():
   assert len(np.unique(tree.node_visits[:, 0])) > 1
   for row in range(ROWS):
     valid = np.flatnonzero(tree.valid_mask[row])[1:]
-    slots = tree.starts[row, valid]
+    slots = tree.slots[row, valid, 0]
     assert len(np.unique(slots)) == len(slots) == tree.pool_used[row] <= size
     # A row stops where one more expansion might not fit, and only there.
     if tree.node_visits[row, 0] < PASSES:
