@@ -60,6 +60,7 @@ def render_frame(trees: Sequence[TreeView], height: int = 640) -> str:
     render_html(tree, f"tree{i}", unfolded=i == 0)
     for i, tree in enumerate(trees)
   )
+  body = f"<section>{body}</section>"
   page = html.escape(report_page.document("Search trees", body))
   return (
     f'<iframe srcdoc="{page}" width="100%" height="{height}" '

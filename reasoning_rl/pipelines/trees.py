@@ -65,7 +65,7 @@ def view(
         ),
         visits=int(tree.node_visits[row, node]),
         value=_value(tree, row, node),
-        prior=prior[node],
+        prior=float("nan") if is_root else prior[node],
         terminal=bool(tree.terminal_mask[row, node]),
         chosen=node in chosen or is_root,
         pruned=bool(tree.open_mask[row, node]) and node not in expanded,

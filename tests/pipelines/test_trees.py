@@ -45,6 +45,7 @@ def test_every_thought_is_drawn_with_its_own_numbers(tree_search):
       assert drawn.visits == found.tree.node_visits[row, node]
       assert drawn.thought_reward == found.tree.thought_rewards[row, node]
     below_root = [node.prior for node in view.nodes if node.parent == 0]
+    assert math.isnan(view.nodes[0].prior)
     assert sum(below_root) == pytest.approx(1, abs=1e-5)
 
 
