@@ -37,20 +37,33 @@ def record(
   Returns:
     The tree, and children with an axis of passes after the problems.
   """
-  spent: list[Array] = [tree.policy_tokens]
-  read: list[Array] = [tree.prm_tokens]
+  # Copies: the pass may be given the tree's buffers.
+  counts = lambda: (jnp.array(tree.policy_tokens), jnp.array(tree.prm_tokens))
+  totals: list[tuple[Array, Array]] = [counts()]
   for _ in range(num_passes):
     tree = one_pass(tree)
-    # Copies: the next pass may be given the tree's buffers.
-    spent.append(jnp.array(tree.policy_tokens))
-    read.append(jnp.array(tree.prm_tokens))
+    totals.append(counts())
   made = (int(tree.next_node[0]) - 1) // (leaves * candidates)
   if made != num_passes:
     raise ValueError(
       f"the search ended after {made} of {num_passes} passes: ask for fewer."
     )
   shape = (num_passes, leaves, candidates)
+  spent, read = zip(*totals, strict=True)
   return tree, _children(tree, shape, _growth(spent), _growth(read))
+
+
+def root(tree: tree_lib.Tree) -> tree_lib.Root:
+  """Returns what planted trees were planted from."""
+  at_root = lambda field: field[:, tree_lib.Tree.ROOT_INDEX]
+  return tree_lib.Root(
+    problem_id=tree.problem_id,
+    prompt_length=tree.prompt_length,
+    hidden=at_root(tree.hidden),
+    values=at_root(tree.raw_values),
+    prompts=tree.prompts,
+    prm_carry=jax.tree.map(at_root, tree.prm_carry),
+  )
 
 
 def replay_fn(leaves: int, candidates: int) -> Callable[..., tree_lib.Children]:

@@ -139,36 +139,27 @@ def _seconds(
   expand_fn = expand.make_expand_fn(policy, prm, expand_config)
   replayed = search_replay.replay_fn(1, rule.num_candidates)
 
-  # As `pipelines.search` does it: trees are planted, then given to the search.
-  read = map_problems(functools.partial(expand.make_root, policy, prm), 1)
-  plant = map_problems(
-    lambda root: tree_lib.plant(root, capacity, size, capacity * size), 0
-  )
-  run = map_problems(
-    lambda params, rng, count, tree: mcts.run(
-      params, rng, tree, expand_fn, rule, count
-    ),
-    3,
-    (3,),
-  )
-  run_replayed = map_problems(
-    lambda rng, count, children, tree: mcts.run(
-      children, rng, tree, replayed, rule, count
-    ),
-    2,
-    (3,),
-  )
-  root = read(params, *problems)
+  plant = lambda root: tree_lib.plant(root, capacity, size, capacity * size)
+
+  def begin(params, *problems):
+    return plant(expand.make_root(policy, prm, params, *problems))
+
+  def run(params, rng, count, tree):
+    return mcts.run(params, rng, tree, expand_fn, rule, count)
+
+  def replay(rng, count, children, root):
+    return mcts.run(children, rng, plant(root), replayed, rule, count)
+
+  # As `pipelines.search` does it: the planted trees are given to the search.
+  begin = functools.partial(map_problems(begin, 1), params, *problems)
+  run = functools.partial(map_problems(run, 3, (3,)), params, rng)
   tree, children = search_replay.record(
-    functools.partial(run, params, rng, 1),
-    plant(root),
-    passes,
-    1,
-    rule.num_candidates,
+    functools.partial(run, 1), begin(), passes, 1, rule.num_candidates
   )
+  replay = functools.partial(map_problems(replay, 2), rng, passes)
   calls = {
-    "search": lambda: run(params, rng, passes, plant(read(params, *problems))),
-    "replay": lambda: run_replayed(rng, passes, children, plant(root)),
+    "search": lambda: run(passes, begin()),
+    "replay": functools.partial(replay, children, search_replay.root(begin())),
   }
   _check(tree, *(call() for call in calls.values()))
   return timing.interleaved_medians(calls, repetitions)

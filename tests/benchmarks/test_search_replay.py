@@ -36,12 +36,13 @@ def searched(request):
   root = expand.make_root(
     policy, prm, params, prompt, jnp.array([5, 3, 4]), jnp.arange(3)
   )
+  # As in the benchmark, a pass is given the tree's buffers.
   one_pass = jax.jit(
-    lambda tree: mcts.run(params, RNG, tree, expand_fn, RULE, 1)
+    lambda tree: mcts.run(params, RNG, tree, expand_fn, RULE, 1),
+    donate_argnums=0,
   )
-  start = plant(root)
-  return start, *search_replay.record(
-    one_pass, start, PASSES, LEAVES, CANDIDATES
+  return plant(root), *search_replay.record(
+    one_pass, jax.tree.map(jnp.array, plant(root)), PASSES, LEAVES, CANDIDATES
   )
 
 
@@ -50,6 +51,12 @@ def test_replay_builds_the_recorded_tree(searched):
   expand_fn = search_replay.replay_fn(LEAVES, CANDIDATES)
   replayed = mcts.run(children, RNG, start, expand_fn, RULE, PASSES)
   jax.tree.map(np.testing.assert_array_equal, replayed, tree)
+
+
+def test_root_is_what_the_tree_was_planted_from(searched):
+  start, *_ = searched
+  again = plant(search_replay.root(start))
+  jax.tree.map(np.testing.assert_array_equal, again, start)
 
 
 def test_recorded_children_differ_from_pass_to_pass(searched):
