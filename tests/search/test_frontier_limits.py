@@ -108,8 +108,12 @@ def test_a_depth_limit_is_a_limit_of_passes(name):
 
 def test_depth_first_search_turns_back_at_its_depth_limit():
   table = cases.random_table()
-  config = dataclasses.replace(cases.CONFIGS["depth_first"], max_depth=2)
-  state = cases.search(table, "depth_first", config=config)
+  # No more slots than the stack needs: what is at the limit takes none.
+  config = dataclasses.replace(
+    cases.CONFIGS["depth_first"], max_depth=2, width=5
+  )
+  state = cases.start(table, config, cases.PASSES["depth_first"])
+  state = cases.search(table, "depth_first", state=state, config=config)
   for row, problem in enumerate(cases.problems()):
     order = [*reference_frontier.depth_first(problem, 3, 0.3, 2)]
     first = state.tree.children_start[row]
