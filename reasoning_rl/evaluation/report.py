@@ -59,6 +59,7 @@ def write_report(
   sections = [
     _loop(directory, plain["stages"]),
     _search(directory, plain["curves"]),
+    _committed(directory, plain.get("committed", [])),
     _claims(plain["comparisons"]),
     _reward_model(directory, plain["prm_quality"]),
     _trees(trees),
@@ -220,6 +221,24 @@ def _search(
     "intervals over problems; compare methods at the same place on an axis, "
     "and trust a comparison below more than the overlap of two bands.",
     f'<div class="figures">{figures}</div>',
+  )
+
+
+def _committed(
+  directory: pathlib.Path, curves: Sequence[Record]
+) -> tuple[str, str]:
+  if not curves:
+    return "Wrong values", ""
+  path = report_plots.accuracy_by_budget(
+    directory / "value_errors.png", curves, title="accuracy by visits (%)"
+  )
+  return "Wrong values", report_page.section(
+    "wrong",
+    "What a wrong value does",
+    "Here a search answers with the path it has visited most, and its values "
+    "are mixed with their opposites: an error of 0 leaves them, of 1 turns "
+    "them around.",
+    report_page.image(path, "Accuracy of the most visited path"),
   )
 
 

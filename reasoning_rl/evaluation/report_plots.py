@@ -56,6 +56,7 @@ def accuracy_by_budget(
   curves: Sequence[Record],
   x_key: str = "policy_tokens",
   x_label: str = "policy tokens per problem",
+  title: str = "held-out accuracy (%)",
 ) -> pathlib.Path:
   """Draws accuracy against cost, one line with its interval per method.
 
@@ -64,6 +65,7 @@ def accuracy_by_budget(
     curves: As in results.json.
     x_key: Which cost: "policy_tokens", "flops" or any other of a point.
     x_label: Its name on the axis.
+    title: What is measured, on the other axis.
   """
   figure = _figure(5.6, 4.9)
   axes = _axes(figure.add_subplot())
@@ -86,7 +88,7 @@ def accuracy_by_budget(
     axes.plot(x, mean, label=_plain(curve["method"]), **style)
   _cost_axis(axes)
   axes.set_xlabel(x_label)
-  axes.set_ylabel("held-out accuracy (%)")
+  axes.set_ylabel(title)
   _legend_below(figure, axes)
   return _save(figure, path)
 

@@ -11,6 +11,7 @@
    "curves": [{"method", "points": [{"budget", "accuracy": interval,
                "policy_tokens", "prm_tokens", "flops", "peak_cache_bytes",
                "seconds"}]}],
+   "committed": [as "curves", by the path a search visits most]?,
    "prm_quality": [the fields of `reward_quality.RewardQuality`],
    "comparisons": [{"a", "b", "difference", "low", "high",
                     "verdict": "clearly above" | "above" | "not shown" |
@@ -128,6 +129,7 @@ _RESULTS = {
   "notes": _Optional([_TEXT]),
   "stages": [_STAGE],
   "curves": [_CURVE],
+  "committed": _Optional([_CURVE]),
   "prm_quality": [_PRM_QUALITY],
   "comparisons": [_COMPARISON],
   "trees": [_TREE],

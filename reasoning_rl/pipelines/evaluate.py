@@ -19,7 +19,7 @@ import numpy as np
 
 from reasoning_rl.evaluation import bootstrap, report_plots, results
 from reasoning_rl.evaluation import report as report_lib
-from reasoning_rl.pipelines import claims, measure, train_prm, trees
+from reasoning_rl.pipelines import claims, committed, measure, train_prm, trees
 from reasoning_rl.pipelines import config as config_lib
 from reasoning_rl.pipelines import experiment as experiment_lib
 from reasoning_rl.pipelines import search as search_lib
@@ -155,6 +155,7 @@ class _Evaluation:
     heldout = self._samples(self._heldout, 1)
     curves = self._sampling_curves(heldout, how)
     drawn = self._search_curves(heldout, how, curves)
+    visited = self._committed()
     quality = self._quality(validation, heldout)
     found = {
       "schema": 1,
@@ -167,6 +168,7 @@ class _Evaluation:
       "seconds": time.monotonic() - begin,
       "stages": stages,
       "curves": curves,
+      "committed": visited,
       "prm_quality": quality,
       "comparisons": claims.comparisons(
         self._per_problem, max(self._budgets), self._solved
@@ -294,6 +296,20 @@ class _Evaluation:
         self._stage.config.evaluate.trees,
       )
     return drawn
+
+  def _committed(self) -> list[dict[str, Any]]:
+    """Measures what two searches visit most under each error of values."""
+    experiment, config = self._experiment, self._stage.config.evaluate
+    curves, per_problem = committed.curves(
+      experiment,
+      self._heldout,
+      experiment.search_params(self._final, self._prm),
+      experiment.rng(stage_lib.STREAMS["search"]),
+      self._budgets,
+      tuple(config.value_errors),
+    )
+    self._per_problem |= per_problem
+    return curves
 
   def _search(self, method, mean_tokens, how):
     """Returns accuracy, cost and finds of a method by budget."""

@@ -5,6 +5,7 @@ Every pipeline starts here; below this line nobody knows what a ConfigDict is.
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import functools
 import pathlib
@@ -151,6 +152,20 @@ class Experiment:
     for part in path:
       key = jax.random.fold_in(key, part)
     return key
+
+  def with_search(self, **changes: Any) -> Experiment:
+    """Returns the run with other settings of its searches.
+
+    Args:
+      **changes: Keys of the config's section `search`, such as `pb_c_init`.
+    """
+    unknown = sorted(changes.keys() - self.config.search.keys())
+    if unknown:
+      known = ", ".join(sorted(self.config.search))
+      raise ConfigError(f"search has no key {unknown[0]!r}; it has {known}.")
+    config = copy.deepcopy(self.config)
+    config.search.update(changes)
+    return dataclasses.replace(self, config=config)
 
   def search_params(self, policy: Any, prm: Any) -> expand.SearchParams:
     """Returns the parameters that a search consults.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 import pathlib
 from collections.abc import Sequence
@@ -65,7 +64,7 @@ class Explorer:
     """
     if budget < 1:
       raise ConfigError(f"budget is {budget}: give at least 1.")
-    experiment = self._changed(changes)
+    experiment = self.experiment.with_search(**changes)
     searcher = search_lib.Searcher(
       experiment, search_lib.plan(experiment, method, budget)
     )
@@ -81,16 +80,6 @@ class Explorer:
       )
       for stop, found in zip(stops, every, strict=True)
     ]
-
-  def _changed(self, changes) -> experiment_lib.Experiment:
-    """Returns the run with other settings of its searches."""
-    unknown = sorted(changes.keys() - self.experiment.config.search.keys())
-    if unknown:
-      known = ", ".join(sorted(self.experiment.config.search))
-      raise ConfigError(f"search has no key {unknown[0]!r}; it has {known}.")
-    config = copy.deepcopy(self.experiment.config)
-    config.search.update(changes)
-    return dataclasses.replace(self.experiment, config=config)
 
 
 def load(
