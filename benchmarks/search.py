@@ -12,16 +12,24 @@ beams: 8 problems x 8 rows (2 beams of 4 candidates, as arXiv:2408.03314 counts
   of 16. The peers hold a contiguous cache per row: rows that never meet, and a
   beam search that gathers its caches at every position. All begin with prompts
   that have been read; thoughts are scored by the policy's own head.
+bookkeeping: the tree alone, without a network, against both mctx policies;
+  64 trees of 16 actions, the same visits. Growth: from 32 to 256 simulations,
+  of the rule that grows more.
 shares: a search whose expansions are replayed over the search itself.
+cache_bytes: what the compiler plans for a search of 16 trees of 256 nodes,
+  over the bytes of their tokens' keys and values.
+lanes: useful rows over computed rows, thoughts of geometric length.
 """
 
 from __future__ import annotations
 
 import argparse
-import importlib
 import json
 from collections.abc import Callable
 
+import bookkeeping
+import cache_bytes
+import lanes
 import rich.console
 import rich.table
 import search_beams
@@ -36,32 +44,50 @@ Figures = dict[str, float]
 WANTED = {
   "beam_vs_sampler": ">= 1.2",
   "beam_vs_reorder": ">= 2",
-  "bookkeeping_vs_mctx_gumbel": "",
-  "bookkeeping_vs_mctx_muzero": "",
-  "bookkeeping_vs_mctx_gumbel_at_32": "",
-  "bookkeeping_vs_mctx_muzero_at_32": "",
-  "bookkeeping_growth": "",
+  "bookkeeping_vs_mctx_gumbel": ">= 2",
+  "bookkeeping_vs_mctx_muzero": ">= 5",
+  "bookkeeping_vs_mctx_gumbel_at_32": ">= 1",
+  "bookkeeping_vs_mctx_muzero_at_32": ">= 1",
+  "bookkeeping_growth": "<= 1.5",
   "bookkeeping_share_135m": "<= 0.02",
   "bookkeeping_share_quickstart": "<= 0.1",
-  "cache_bytes_ratio": "",
-  "lane_occupancy": "",
+  "cache_bytes_ratio": "<= 1.15",
+  "lane_occupancy": ">= 0.85",
 }
 
 
-def _of_module(module: str, function: str) -> Callable[[int], Figures]:
-  """Returns a part that is another module's function without arguments."""
-  return lambda repetitions: getattr(
-    importlib.import_module(module), function
-  )()
+def cache_bytes_of_search(repetitions: int) -> Figures:
+  """Returns the bytes of a search over those of its tokens."""
+  del repetitions  # The compiler's plan is the same every time.
+  found = cache_bytes.cache_bytes_ratio(cache_bytes.Sizes())
+  return {
+    "cache_bytes_ratio": found["ratio"],
+    "pool_fill": found["pool_fill"],
+    "thoughts per tree": found["thoughts"],
+  }
+
+
+def lanes_of_decoding(repetitions: int) -> Figures:
+  """Returns the occupancy of the decoding loop, with lanes and without."""
+  found = lanes.lane_occupancy(repetitions=repetitions)
+  return {
+    "lane_occupancy": found["occupancy"]["one queue"],
+    "lane_occupancy, queue per problem": found["occupancy"][
+      "queue per problem"
+    ],
+    "lane_occupancy, all rows at once": found["occupancy"]["all rows"],
+    "speed of one queue over all rows": found["speedup"]["one queue"],
+    "variation of thought lengths": found["length_variation"],
+  }
 
 
 PARTS: dict[str, Callable[[int], Figures]] = {
   "beams": search_beams.beams,
-  "bookkeeping": _of_module("bookkeeping", "measure"),
+  "bookkeeping": bookkeeping.measure_on_one_core,
   "share_135m": search_shares.share_135m,
   "share_quickstart": search_shares.share_quickstart,
-  "cache_bytes": _of_module("cache_bytes", "cache_bytes_ratio"),
-  "lanes": _of_module("lanes", "lane_occupancy"),
+  "cache_bytes": cache_bytes_of_search,
+  "lanes": lanes_of_decoding,
 }
 
 

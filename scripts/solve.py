@@ -9,7 +9,7 @@ from reasoning_rl.pipelines import config, solve, stage
 if __name__ == "__main__":
   parser = argparse.ArgumentParser(
     description=__doc__, allow_abbrev=False, usage=config.USAGE.format(
-      script="solve.py [--problem N] [--method beam|mcts] [--budget N]"
+      script="solve.py [--problem N] [--method NAME] [--budget N]"
     )
   )  # fmt: skip
   parser.add_argument("--problem", type=int, default=0)
