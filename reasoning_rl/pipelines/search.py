@@ -70,25 +70,29 @@ class Searcher:
       experiment.expand_config(candidates, draw, how),
     )
 
-  def pool_bytes(self) -> int:
-    """Returns the bytes of keys and values that one problem may need."""
-    experiment = self.experiment
-    slots = self.plan.slots
-    networks = [experiment.policy]
-    if experiment.search_prm is not None:
-      networks.append(experiment.search_prm)
-    slots += experiment.prompt_size
-    return slots * sum(bytes_per_token(n.config) for n in networks)
+  @property
+  def slots(self) -> int:
+    """Tokens whose keys and values one problem may need, its prompt's too."""
+    return self.plan.slots + self.experiment.prompt_size
+
+  def token_bytes(self) -> int:
+    """Returns the bytes of one token's keys and values, in every network."""
+    networks = [self.experiment.policy]
+    if self.experiment.search_prm is not None:
+      networks.append(self.experiment.search_prm)
+    return sum(bytes_per_token(n.config) for n in networks)
 
   def max_problems(self) -> int:
     """Returns how many problems `search.pool_mebibytes` holds, or refuses."""
-    config, each = self.experiment.config.search, self.pool_bytes()
-    fit = config.pool_mebibytes * 2**20 // each
+    config, each = self.experiment.config.search, self.token_bytes()
+    fit = config.pool_mebibytes * 2**20 // (self.slots * each)
     if fit < 1:
+      need = self.slots * each / 2**20
       raise ConfigError(
         f"one {self.plan.method} search of {self.plan.passes} passes needs"
-        f" {each / 2**20:.0f} MiB of keys and values and search.pool_mebibytes"
-        f" is {config.pool_mebibytes}: raise it or lower the budget."
+        f" {self.slots:,} tokens x {each:,} bytes = {need:,.1f} MiB of keys and"
+        f" values and search.pool_mebibytes is {config.pool_mebibytes}: raise"
+        " it or lower the budget."
       )
     return fit
 

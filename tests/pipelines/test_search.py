@@ -165,6 +165,11 @@ def test_a_search_that_does_not_fit_says_so_with_its_size(experiment):
   searcher = search.Searcher(experiment, search.plan(experiment, "mcts", 16))
   config = experiment.config.search
   before, config.pool_mebibytes = config.pool_mebibytes, 0
-  with pytest.raises(ConfigError, match="MiB of keys and values"):
-    searcher.max_problems()
-  config.pool_mebibytes = before
+  # Two layers of four heads of 8 numbers, keys and values, in two networks.
+  slots = searcher.plan.slots + experiment.prompt_size
+  words = f"{slots:,} tokens x {2 * 2 * 2 * 4 * 8 * 4:,} bytes"
+  try:
+    with pytest.raises(ConfigError, match=words):
+      searcher.max_problems()
+  finally:
+    config.pool_mebibytes = before
