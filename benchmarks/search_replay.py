@@ -97,7 +97,7 @@ def _children(tree, shape, policy_tokens, prm_tokens) -> tree_lib.Children:
 
   offset = jnp.arange(tree.tokens.shape[2])[None, None]
   real = offset < tree.lengths[:, 1 : 1 + count, None]
-  slots = jnp.where(real, tree.starts[:, 1 : 1 + count, None] + offset, 0)
+  slots = jnp.where(real, tree.slots[:, 1 : 1 + count], 0)
   rows = jnp.arange(batch)[:, None, None]
 
   def keys_values(pool):

@@ -167,7 +167,7 @@ def _seconds(
 
 def _check(*trees: tree_lib.Tree) -> None:
   """Raises unless all trees say and count the same."""
-  for name in ("tokens", "node_visits", "starts", "policy_tokens"):
+  for name in ("tokens", "node_visits", "slots", "policy_tokens"):
     first, *others = (jax.device_get(getattr(tree, name)) for tree in trees)
     if any((other != first).any() for other in others):
       raise AssertionError(f"the replay differs from the search in {name}.")

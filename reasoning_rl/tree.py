@@ -218,7 +218,7 @@ def plant(
     terminal_mask=jnp.zeros(shape, bool),
     prior_logits=zeros,
     rewards=zeros,
-    discounts=zeros,
+    discounts=at_root.astype(jnp.float32),
     thought_rewards=zeros,
     tokens=jnp.zeros((*shape, thought_size), jnp.int32),
     lengths=count,
@@ -272,7 +272,8 @@ def add_children(tree: Tree, leaf: Int[Array, "B S"], new: Children) -> Tree:
     new: The children; those of `NO_NODE` must not be valid.
 
   Returns:
-    The trees with S · A more nodes. Where a leaf stands twice (a frontier that
+    The trees with S · A more nodes, or as they were where all leaves are
+    `NO_NODE`. Where a leaf stands twice (a frontier that
     starts as several copies of the root), `children_start` names one of its
     groups of children; `parents` is right for all. A leaf of whose candidates
     none is valid stays unexpanded.
@@ -325,7 +326,8 @@ def add_children(tree: Tree, leaf: Int[Array, "B S"], new: Children) -> Tree:
     pools=_write_pools(tree.pools, new.keys_values, slots),
     policy_tokens=tree.policy_tokens + new.policy_tokens,
     prm_tokens=tree.prm_tokens + new.prm_tokens,
-    next_node=tree.next_node + added,
+    # Where no problem expanded anything the next pass takes these nodes.
+    next_node=tree.next_node + jnp.where(jnp.any(leaf >= 0), added, 0),
     **{
       name: jax.tree.map(
         lambda field, value: put(field, flat(value)),

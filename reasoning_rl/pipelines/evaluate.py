@@ -269,7 +269,7 @@ class _Evaluation:
     """Measures each search at every budget; returns trees to draw."""
     drawn = []
     for method in self._stage.config.evaluate.methods:
-      at = self._search(method, samples.mean_tokens, how)
+      at = self._search(method, samples, how)
       points = []
       for budget, (values, cost, _) in at.items():
         self._per_problem[f"{method}, PRM@{budget}"] = values
@@ -297,28 +297,28 @@ class _Evaluation:
       )
     return drawn
 
+  def _searched_with(self):
+    """Returns the parameters and the rng of every search."""
+    params = self._experiment.search_params(self._final, self._prm)
+    return params, self._experiment.rng(stage_lib.STREAMS["search"])
+
   def _committed(self) -> list[dict[str, Any]]:
     """Measures what two searches visit most under each error of values."""
-    experiment, config = self._experiment, self._stage.config.evaluate
+    errors = tuple(self._stage.config.evaluate.value_errors)
+    arguments = (*self._searched_with(), self._budgets, errors)
     curves, per_problem = committed.curves(
-      experiment,
-      self._heldout,
-      experiment.search_params(self._final, self._prm),
-      experiment.rng(stage_lib.STREAMS["search"]),
-      self._budgets,
-      tuple(config.value_errors),
+      self._experiment, self._heldout, *arguments
     )
     self._per_problem |= per_problem
     return curves
 
-  def _search(self, method, mean_tokens, how):
+  def _search(self, method, samples, how):
     """Returns accuracy, cost and finds of a method by budget."""
     experiment, config = self._experiment, self._stage.config.evaluate
-    params = experiment.search_params(self._final, self._prm)
-    rng = experiment.rng(stage_lib.STREAMS["search"])
-    at = {}
+    params, rng = self._searched_with()
+    at, each = {}, (samples.mean_tokens, samples.mean_thoughts)
     for budgets, limits in search_lib.runs(
-      experiment, method, self._budgets, mean_tokens
+      experiment, method, self._budgets, *each
     ):
       searcher = search_lib.Searcher(
         experiment, search_lib.plan(experiment, method, max(budgets))

@@ -69,7 +69,8 @@ class Explorer:
       experiment, search_lib.plan(experiment, method, budget)
     )
     stops = tuple(stops) or (budget,)
-    limits = tuple(stop * self.sample_tokens for stop in stops)
+    asked = len(stops) > 1 or searcher.plan.budgeted
+    limits = tuple(stop * self.sample_tokens for stop in stops if asked)
     rng = experiment.rng(stage_lib.STREAMS["solve"])
     every = searcher.search(self.params, rng, self.problems, limits)
     problem, how = self.problems.problems[0], experiment.config.prm.aggregation

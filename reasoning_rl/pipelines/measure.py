@@ -57,6 +57,11 @@ class ScoredSamples:
     """Policy tokens of one sample, on average."""
     return float(np.mean(self.trajectory.completion_length))
 
+  @property
+  def mean_thoughts(self) -> float:
+    """Thoughts of one sample, on average."""
+    return float(np.mean(self.trajectory.thought_count))
+
   def solution_scores(self, how: str) -> Float[np.ndarray, "B G"]:
     """Returns the PRM's aggregated score of every sample."""
     return np.asarray(

@@ -54,6 +54,13 @@ class Plan:
     return rules.leaves_per_pass if self.is_tree else rules.leaves
 
   @property
+  def thoughts_per_pass(self) -> int:
+    """Most thoughts that a pass decodes."""
+    if self.is_tree:
+      return self.rules.thoughts_per_pass
+    return self.rules.capacity(1) - 1
+
+  @property
   def rolls_out(self) -> bool:
     """Whether the search needs a greedy `rollout_fn`."""
     rules = self.rules
@@ -66,10 +73,10 @@ def plan(
   """Returns the search that costs about `budget` samples' worth of tokens.
 
   Beam search samples `budget` thoughts per depth, M for each of the N / M it
-  keeps (arXiv:2408.03314); with lookahead k it samples N / (k + 1), for each
-  rolls k more. Tree searches expand M thoughts per pass until their tokens are
-  spent, so their passes are only bounded here; their M grows with the budget,
-  see `_tree_candidates`. Where a nucleus leaves an expansion fewer than M
+  keeps (arXiv:2408.03314); with lookahead k it samples N / (k + 1), and for each
+  rolls k more, fewer near the end. Tree searches expand M thoughts per pass
+  until their tokens are spent, so their passes are only bounded here; their M
+  grows with the budget, see `_tree_candidates`. Where a nucleus leaves an expansion fewer than M
   thoughts, the config may ask for more beams.
   """
   if method not in methods.METHODS:
@@ -91,6 +98,8 @@ def _frontier_plan(experiment, method, budget) -> Plan:
   passes = depth
   if method == "tot_dfs":  # One node per pass, until the tokens are spent.
     passes = budget * depth
+    # What waits on the stack are the siblings of one path.
+    slots = rules.num_candidates * (depth + 1) * size
   draw = "independent" if method in methods.SAMPLES else config.draw
   return Plan(method, rules, passes, slots, draw, method == "tot_dfs")
 
@@ -117,6 +126,7 @@ def _frontier_rules(config, method, budget, depth):
   if method.startswith("tot"):
     common["prune_score"] = config.prune_score
   if method == "tot_dfs":
+    candidates = _tree_candidates(candidates, budget, depth)
     # The stack holds the siblings left behind at every depth.
     width = 1 + (candidates - 1) * depth
     return frontier.FrontierConfig(
@@ -135,7 +145,7 @@ def _tree_plan(experiment, method, budget) -> Plan:
   # A pass decodes a thought at the least, or visits a complete solution.
   passes = -(-2 * budget * depth // rules.leaves_per_pass)
   # Thoughts in common beginnings are paid once and kept once each.
-  thoughts = max(3 * budget * depth, rules.tokens_per_pass)
+  thoughts = max(3 * budget * depth, rules.thoughts_per_pass)
   slots = thoughts * experiment.thought_size
   return Plan(method, rules, passes, slots, config.draw, True)
 
@@ -181,7 +191,8 @@ def _pays(search: Plan, budget: int) -> bool:
   """Returns whether a budget is enough for more than a sample."""
   if search.is_tree:
     return budget >= 2 * search.candidates
-  return budget > 1 and (search.candidates > 1 or search.draw == "independent")
+  several = search.candidates > 1 or search.method in methods.SAMPLES
+  return budget > 1 and several
 
 
 def runs(
@@ -189,6 +200,7 @@ def runs(
   method: str,
   budgets: Sequence[int],
   mean_tokens: float,
+  mean_thoughts: float,
 ) -> list[tuple[tuple[int, ...], tuple[float, ...]]]:
   """Returns which budgets one compiled search serves, and its token limits.
 
@@ -203,6 +215,7 @@ def runs(
     method: A search, see `methods.METHODS`.
     budgets: Samples' worth of tokens.
     mean_tokens: Tokens of a sample.
+    mean_thoughts: Thoughts of a sample.
   """
   by_tree: dict[tuple[int, ...], list[int]] = {}
   for budget in budgets:
@@ -213,12 +226,11 @@ def runs(
     key = (at.candidates, budget) if own else (at.candidates,)
     by_tree.setdefault(key, []).append(budget)
   found = []
-  for (count, *_), served in by_tree.items():
+  for served in by_tree.values():
     limits: tuple[float, ...] = ()
-    if plan(experiment, method, served[-1]).budgeted:
-      thought = mean_tokens / experiment.max_thoughts
-      leaves = plan(experiment, method, served[-1]).width
-      half = leaves * count * thought / 2
+    at = plan(experiment, method, served[-1])
+    if at.budgeted:
+      half = at.thoughts_per_pass * mean_tokens / mean_thoughts / 2
       limits = tuple(b * mean_tokens - half for b in served)
     found.append((tuple(served), limits))
   return found

@@ -9,6 +9,7 @@ given again. A folder keeps the last two states saved in it.
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Mapping
 from typing import Any
@@ -81,6 +82,8 @@ def restore(
 
 def _compare_about(path, saved, now) -> None:
   """Raises at the first thing that the search depends on and that differs."""
+  # As JSON brings it back: tuples are lists there.
+  now = json.loads(json.dumps(now))
   for name in sorted(saved.keys() | now.keys()) if now is not None else ():
     if name not in saved or name not in now or saved[name] != now[name]:
       was, this = saved.get(name, "absent"), now.get(name, "absent")

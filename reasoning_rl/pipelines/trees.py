@@ -96,11 +96,10 @@ def _value(tree, row, node) -> float:
   """Returns the mean return on entering a node; NaN before any visit."""
   if not tree.node_visits[row, node]:
     return float("nan")
-  value = tree.node_values[row, node]
   if node == 0:
-    return float(value)
+    return float(tree.node_values[row, node])
   # A complete solution's own value is 0: what it was paid is its reward.
-  return float(tree.rewards[row, node] + tree.discounts[row, node] * value)
+  return float(tree.qvalues[row, node])
 
 
 def _verdict(experiment, problem, tree, row, node) -> bool:

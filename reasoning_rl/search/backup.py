@@ -210,7 +210,7 @@ class _Climb:
       first = self._read(tree.children_start, node)
       expanded = first >= 0
       family = self._family(node, first, returns, counts, expanded, old)
-      qvalue, up = self._worth(node, family.value, returns)
+      qvalue, up = self._worth(node, family.value, returns, old)
       best = best_of(self._rule.scores, family)
       below = self._read(old.best_leaf, first + best)
       # An index is never negative, but with it every write waits for all reads:
@@ -272,7 +272,7 @@ class _Climb:
       eligible_mask=eligible,
     )
 
-  def _worth(self, node, value, returns):
+  def _worth(self, node, value, returns, old):
     """Returns what entering the node is worth, and the parent's return."""
     tree = self._tree
     if self._kind == "outcome":
@@ -280,7 +280,9 @@ class _Climb:
     reward, discount = (
       self._read(field, node) for field in (tree.rewards, tree.discounts)
     )
-    up = reward + discount * returns
-    return reward + discount * value, jnp.zeros_like(
-      up
-    ) if self._virtual else up
+    if self._virtual:
+      # As though the visit had paid 0, the reward on entering included.
+      count = self._read(old.node_visits, node)
+      qvalue = self._read(old.qvalues, node) * count / (count + 1)
+      return qvalue, jnp.zeros_like(returns)
+    return reward + discount * value, reward + discount * returns

@@ -17,6 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
+from reasoning_rl import pool as pool_lib
 from reasoning_rl import tree as tree_lib
 from reasoning_rl import types
 from reasoning_rl.search import frontier
@@ -78,13 +79,14 @@ def targets(
   logits /= jnp.maximum(temperature, jnp.finfo(jnp.float32).tiny)
   weights = jnp.where(seen, jnp.exp(logits), 0.0)
   total = weights.sum(axis=-1, keepdims=True)
-  qvalues = tree.rewards + tree.discounts * tree.node_values
-  value_mask = tree.valid_mask & (tree.node_visits > 0) & jnp.isfinite(qvalues)
+  qvalues, visited = jnp.asarray(tree.qvalues), tree.node_visits > 0
+  value_mask = tree.valid_mask & visited & jnp.isfinite(qvalues)
   return SearchTargets(
     children=jnp.where(exists, children, tree_lib.Tree.NO_NODE),
     policy=weights / jnp.maximum(total, 1.0),
     policy_mask=jnp.any(seen, axis=-1),
-    values=jnp.where(value_mask, tree.node_values, 0.0),
+    # Beyond what it was paid a complete solution is worth nothing.
+    values=jnp.where(value_mask & tree.open_mask, tree.node_values, 0.0),
     qvalues=jnp.where(value_mask, qvalues, 0.0),
     value_mask=value_mask,
   )
@@ -93,7 +95,7 @@ def targets(
 def best_solution(
   tree: tree_lib.Tree, by: str = "score", aggregation: str = "last"
 ) -> Int[Array, " B"]:
-  """Returns the last node of each problem's best complete solution.
+  """Returns the last node of each problem's best solution below its root.
 
   Args:
     tree: Searched trees.
@@ -109,15 +111,15 @@ def best_solution(
     raise ValueError(f"by is {by!r}; use one of {RULES}.")
   tree = jax.tree.map(jnp.asarray, tree)
   complete = tree.terminal_mask & tree.valid_mask
+  complete &= pool_lib.subtree(tree, tree.root)
   if by == "score":
     every = jnp.arange(tree.capacity, dtype=jnp.int32)[None]
     every = jnp.broadcast_to(every, tree.parents.shape)
     worth = frontier.path_scores(tree, every, aggregation)
     best = jnp.argmax(jnp.where(complete, _ranked(worth), -jnp.inf), axis=1)
   else:
-    qvalues = tree.rewards + tree.discounts * tree.node_values
-    worth = tree.node_visits if by == "visits" else qvalues
-    best = jax.vmap(_descend)(tree.parents, complete, _ranked(worth))
+    worth = tree.node_visits if by == "visits" else tree.qvalues
+    best = jax.vmap(_descend)(tree.root, tree.parents, complete, _ranked(worth))
   found = jnp.any(complete, axis=1)
   return jnp.where(found, best, tree_lib.Tree.NO_NODE).astype(jnp.int32)
 
@@ -130,6 +132,7 @@ def _ranked(worth: Array) -> Float[Array, "B N"]:
 
 
 def _descend(
+  root: Int[Array, ""],
   parents: Int[Array, " N"],
   complete: Bool[Array, " N"],
   worth: Float[Array, " N"],
@@ -152,7 +155,7 @@ def _descend(
     lambda node: jnp.argmax(jnp.where(offered(node), worth, -jnp.inf)).astype(
       jnp.int32
     ),
-    jnp.asarray(tree_lib.Tree.ROOT_INDEX, jnp.int32),
+    root,
   )
 
 
@@ -261,8 +264,7 @@ def trajectories(
   ]
   rows = np.array([row for row, _ in found], np.int32)
   each = [solution for _, solution in found]
-  node_qvalues = tree.rewards + tree.discounts * tree.node_values
-  qvalues = [node_qvalues[row, list(s.nodes)] for row, s in found]
+  qvalues = [tree.qvalues[row, list(s.nodes)] for row, s in found]
   tokens = lambda name, dtype: _padded(
     [getattr(s, name) for s in each], completion_size, dtype, "tokens"
   )

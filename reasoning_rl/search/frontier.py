@@ -214,7 +214,8 @@ def _expanded(state, config, room, token_budget) -> Bool[Array, "B W"]:
     active &= tree.policy_tokens < token_budget
   if tree.pool_size:
     active &= tree.pool_used + room * tree.tokens.shape[2] <= tree.pool_size
-  wanted = tree_lib.at_nodes(tree.open_mask, nodes) & (nodes >= 0)
+  wanted = tree_lib.at_nodes(tree.open_mask & tree.held_mask, nodes)
+  wanted &= nodes >= 0
   if config.max_depth is not None:
     wanted &= tree_lib.at_nodes(tree.depth, nodes) < config.max_depth
   wanted &= active[:, None]

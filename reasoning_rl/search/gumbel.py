@@ -22,10 +22,18 @@ from jaxtyping import Array, Float, Int, Key
 
 from reasoning_rl.search import selection
 
+# Folded into the noise's keys in place of a problem, so that they are none of
+# the keys from which thoughts are drawn.
+_STREAM = 2**32 - 2
+
 
 @dataclasses.dataclass(frozen=True)
 class GumbelConfig:
   """Constants of the search.
+
+  The schedule belongs to the root that a search began at: after `pool.reroot`
+  what it has visited most goes on being visited. Once the schedule has ended,
+  further simulations enter the child that was kept longest.
 
   Attributes:
     num_simulations: Simulations after the root's expansion, which Sequential
@@ -79,11 +87,11 @@ class GumbelConfig:
     wanted = table[considered, index]
     visits = family.children_visits
     eligible = family.eligible_mask
-    # Of an exhausted child's turns the least visited ones take over.
-    least = jnp.where(eligible, visits, jnp.iinfo(jnp.int32).max)
-    least = least.min()
-    on_time = eligible & (visits == wanted)
-    on_time = jnp.where(on_time.any(), on_time, eligible & (visits == least))
+    on_time = eligible & (visits == wanted) & (simulation < self._length())
+    # Where the schedule has ended, or wants an exhausted child, those that it
+    # has kept longest go on.
+    most = jnp.where(eligible, visits, -1).max()
+    on_time = jnp.where(on_time.any(), on_time, eligible & (visits == most))
     logits = _finite_logits(family)
     logits -= logits.max()
     score = gumbel + logits + self.transformed_qvalues(family)
@@ -106,16 +114,23 @@ class GumbelConfig:
     return jnp.where(valid, scaled, 0.0)
 
   def gumbel(
-    self, rng: Key[Array, ""], problem_id: Int[Array, " B"], count: int
+    self,
+    rng: Key[Array, ""],
+    problem_id: Int[Array, " B"],
+    root: Int[Array, " B"],
+    count: int,
   ) -> Float[Array, "B A"]:
-    """Returns each problem's noise, from its id alone.
+    """Returns the noise of each problem's root, from what these are alone.
 
     Args:
       rng: Of the search.
       problem_id: Names the problems.
+      root: Where they are searched from.
       count: Children of the root, `A`.
     """
-    keys = jax.vmap(jax.random.fold_in, (None, 0))(rng, problem_id)
+    fold = jax.random.fold_in
+    keys = jax.vmap(fold, (None, 0))(fold(rng, _STREAM), problem_id)
+    keys = jax.vmap(fold)(keys, root)
     noise = jax.vmap(lambda key: jax.random.gumbel(key, (count,)))(keys)
     return self.noise * noise
 

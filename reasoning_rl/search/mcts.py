@@ -90,8 +90,8 @@ class MCTSConfig:
     return 1 + num_passes * width + self.rollout_thoughts
 
   @property
-  def tokens_per_pass(self) -> int:
-    """Thoughts that one pass may hold at once, per problem."""
+  def thoughts_per_pass(self) -> int:
+    """Thoughts that one pass may add to a tree, rolled ones included."""
     width = self.leaves_per_pass * self.num_candidates
     return width + self.rollout_thoughts
 
@@ -178,8 +178,7 @@ def run(
   if config.rollout_thoughts and rollout_fn is None:
     raise ValueError("config.rollout_thoughts asks for a rollout_fn: give one.")
   noise = _root_noise(rng, tree, config)
-  width = config.leaves_per_pass * config.num_candidates
-  room = width + config.rollout_thoughts
+  room = config.thoughts_per_pass
 
   def cond(carry):
     index, tree = carry
@@ -207,6 +206,7 @@ def run(
         config.num_candidates,
         config.rollout_thoughts,
         config.rollout_weight,
+        config.max_depth,
       )
     for s in range(config.leaves_per_pass):
       tree = backup(tree, leaf[:, s], config)
@@ -254,9 +254,10 @@ def select_leaves(
     repeated = jnp.zeros_like(active)
     for earlier in leaves:
       repeated |= leaf == earlier
-    leaf = jnp.where(active & ~repeated, leaf, tree_lib.Tree.NO_NODE)
-    leaves.append(leaf)
+    leaf = jnp.where(active, leaf, tree_lib.Tree.NO_NODE)
+    leaves.append(jnp.where(repeated, tree_lib.Tree.NO_NODE, leaf))
     if s + 1 < config.leaves_per_pass:
+      # Also where a leaf is repeated, or all that follow would repeat it.
       tree = backup(tree, leaf, config, virtual=True)
   return jnp.stack(leaves, axis=1)
 
@@ -286,7 +287,9 @@ def _root_noise(rng, tree, config):
   """Returns the noise of Gumbel search; None of the others."""
   if not isinstance(config.rule, gumbel_lib.GumbelConfig):
     return None
-  return config.rule.gumbel(rng, tree.problem_id, config.num_candidates)
+  return config.rule.gumbel(
+    rng, tree.problem_id, tree.root, config.num_candidates
+  )
 
 
 def _active(tree, token_budget, config) -> Bool[Array, " B"]:
@@ -294,7 +297,7 @@ def _active(tree, token_budget, config) -> Bool[Array, " B"]:
   active = ~_at_root(tree, tree.exhausted_mask)
   active &= ~tree.stopped_mask
   if tree.pool_size:
-    need = config.tokens_per_pass * tree.tokens.shape[2]
+    need = config.thoughts_per_pass * tree.tokens.shape[2]
     active &= tree.pool_used + need <= tree.pool_size
   if token_budget is not None:
     active &= tree.policy_tokens < token_budget
@@ -306,6 +309,7 @@ def _targets(tree, leaf, config) -> Int[Array, "B S"]:
   openable = tree_lib.at_nodes(tree.open_mask, leaf) & (leaf >= 0)
   openable &= tree_lib.at_nodes(tree.children_start, leaf) < 0
   openable &= tree_lib.at_nodes(tree.depth, leaf) < config.max_depth
+  openable &= tree_lib.at_nodes(tree.held_mask, leaf)
   return jnp.where(openable, leaf, tree_lib.Tree.NO_NODE)
 
 
@@ -317,7 +321,8 @@ def _stopped(tree, leaf, config) -> tree_lib.Tree:
   # What an outcome backup makes of a node is no longer on the scale of scores.
   score = read(tree.rewards) + read(tree.discounts) * read(tree.raw_values)
   worth = score if config.backup == "outcome" else read(tree.qvalues)
-  enough = (worth >= config.stop_value) & (leaf != tree.root[:, None])
+  enough = (worth >= config.stop_value) & (leaf >= 0)
+  enough &= leaf != tree.root[:, None]
   if not config.stop_open:
     enough &= read(tree.terminal_mask)
   return tree.replace(stopped_mask=tree.stopped_mask | jnp.any(enough, axis=1))

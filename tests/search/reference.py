@@ -74,7 +74,7 @@ class TreeSearch:
       path = self._walk(pending)
       if path not in paths:
         paths.append(path)
-        pending.update(path)
+      pending.update(path)
     for path in paths:
       if self.problem.is_open[path[-1]] and path[-1] not in self.expanded:
         self.expanded.add(path[-1])
@@ -109,17 +109,22 @@ class TreeSearch:
     count = self.visits[state] + (pending[state] if pending else 0)
     return self.total[state] / count if count else self.problem.values[state]
 
+  def worth(self, state: int, pending) -> float:
+    """Mean of what entering was worth; a pending visit was worth 0."""
+    entered = self.problem.rewards[state]
+    entered += self.problem.discounts[state] * self.value(state)
+    if not pending[state]:
+      return entered
+    visits = self.visits[state]
+    return entered * visits / (visits + pending[state])
+
   def _puct(self, parent, children, pending):
     count = lambda state: self.visits[state] + pending[state]
     logits = self.problem.prior_logits[children]
     priors = np.exp(logits) / np.sum(np.exp(logits))
     constant = 1.25 + math.log((count(parent) + 19652 + 1) / 19652)
     scores = []
-    q = {
-      x: self.problem.rewards[x]
-      + self.problem.discounts[x] * self.value(x, pending)
-      for x in children
-    }
+    q = {x: self.worth(x, pending) for x in children}
     known = [q[x] for x in children if count(x)] + [self.value(parent, pending)]
     span = max(max(known) - min(known), 1e-8)
     for child, prior in zip(children, priors, strict=True):

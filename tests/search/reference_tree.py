@@ -24,11 +24,7 @@ class UCT(reference.TreeSearch):
     count = lambda state: self.visits[state] + pending[state]
     scores = []
     for child in children:
-      value = self.problem.values[child]
-      if count(child):
-        value = (self.total[child] + 0.0) / count(child)
-      worth = self.problem.rewards[child]
-      worth += self.problem.discounts[child] * value
+      worth = self.worth(child, pending)
       if not count(child):
         scores.append(1e3 + worth)
         continue
@@ -71,7 +67,7 @@ class RStar:
         path = self._walk(pending)
         if path not in paths:
           paths.append(path)
-          pending.update(path)
+        pending.update(path)
       ends = [path for path in paths if not self._expand(path[-1])]
       for path in ends:
         self._back_up(path)

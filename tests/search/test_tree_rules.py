@@ -121,7 +121,8 @@ def test_gumbel_equals_the_reference_on_random_trees(seed, noise):
   rule = gumbel.GumbelConfig(PASSES - 1, noise=noise)
   config = mcts.MCTSConfig(BRANCHING, rule=rule)
   table = _mixed(seed)
-  drawn = np.asarray(rule.gumbel(RNG, jnp.arange(ROWS), BRANCHING), float)
+  ids = jnp.arange(ROWS)
+  drawn = np.asarray(rule.gumbel(RNG, ids, 0 * ids, BRANCHING), float)
   searches = [
     reference_tree.Gumbel(p, drawn[row], PASSES - 1).run()
     for row, p in enumerate(_problems(table))
@@ -194,6 +195,34 @@ def test_sequential_halving_of_eight_in_twenty_four():
   assert list(gumbel.schedule(8, 24)) == expected
 
 
+def test_past_its_schedule_a_gumbel_search_stays_with_what_it_kept():
+  rule = gumbel.GumbelConfig(16, noise=0.0)
+  table = _mixed(42)
+  short = _search(table, mcts.MCTSConfig(BRANCHING, rule=rule), 17)
+  longer = _search(table, mcts.MCTSConfig(BRANCHING, rule=rule), 30)
+  visits = lambda tree: tree.node_visits[:, 1 : BRANCHING + 1]
+  kept = visits(short) == visits(short).max(axis=1, keepdims=True)
+  assert np.all(visits(longer)[~kept] == visits(short)[~kept])
+  np.testing.assert_array_equal(longer.node_visits[:, 0], 30)
+
+
+def test_a_problem_that_only_visits_leaves_the_others_their_nodes():
+  # The first half is complete at depth 1 and spends nothing more.
+  done = table_lib.make_table(43, 4, BRANCHING, DEPTH, terminal=1.0, stopped=0)
+  deep = table_lib.make_table(44, 4, BRANCHING, DEPTH, terminal=0.0, stopped=0)
+  both = table_lib.concatenate([done, deep])
+  config = mcts.puct(BRANCHING)
+  run = jax.jit(
+    lambda table, tree, budget: mcts.run(
+      table, RNG, tree, EXPAND, config, 40, budget
+    )
+  )
+  tree = table_lib.plant(both, config.capacity(20))
+  for budget in (40, 80):
+    tree = run(both, tree, jnp.full(8, budget))
+  assert np.all(np.asarray(tree.policy_tokens)[4:] == 80)
+
+
 def test_a_schedule_of_one_candidate_counts_up():
   assert gumbel.schedule(1, 4) == (0, 1, 2, 3)
   table = gumbel.schedule_table(3, 5)
@@ -249,7 +278,7 @@ def test_the_leaf_kept_is_the_leaf_that_a_walk_ends_in(config):
   tree = _search(table, config, 17)
   noise = jnp.zeros((ROWS, BRANCHING))
   if isinstance(config.rule, gumbel.GumbelConfig):
-    noise = config.rule.gumbel(RNG, tree.problem_id, BRANCHING)
+    noise = config.rule.gumbel(RNG, tree.problem_id, tree.root, BRANCHING)
   tree = jax.tree.map(jnp.asarray, tree)
   kept = mcts.simulate(tree, config, noise)
   np.testing.assert_array_equal(kept, _walk(tree, config, noise))
