@@ -272,8 +272,7 @@ def add_children(tree: Tree, leaf: Int[Array, "B S"], new: Children) -> Tree:
     new: The children; those of `NO_NODE` must not be valid.
 
   Returns:
-    The trees with S · A more nodes, or as they were where all leaves are
-    `NO_NODE`. Where a leaf stands twice (a frontier that
+    The trees with S · A more nodes. Where a leaf stands twice (a frontier that
     starts as several copies of the root), `children_start` names one of its
     groups of children; `parents` is right for all. A leaf of whose candidates
     none is valid stays unexpanded.
@@ -326,8 +325,7 @@ def add_children(tree: Tree, leaf: Int[Array, "B S"], new: Children) -> Tree:
     pools=_write_pools(tree.pools, new.keys_values, slots),
     policy_tokens=tree.policy_tokens + new.policy_tokens,
     prm_tokens=tree.prm_tokens + new.prm_tokens,
-    # Where no problem expanded anything the next pass takes these nodes.
-    next_node=tree.next_node + jnp.where(jnp.any(leaf >= 0), added, 0),
+    next_node=tree.next_node + added,
     **{
       name: jax.tree.map(
         lambda field, value: put(field, flat(value)),

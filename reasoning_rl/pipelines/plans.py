@@ -73,11 +73,11 @@ def plan(
   """Returns the search that costs about `budget` samples' worth of tokens.
 
   Beam search samples `budget` thoughts per depth, M for each of the N / M it
-  keeps (arXiv:2408.03314); with lookahead k it samples N / (k + 1), and for each
-  rolls k more, fewer near the end. Tree searches expand M thoughts per pass
+  keeps (arXiv:2408.03314); with lookahead k it samples N / (k + 1), and rolls k
+  more for each, fewer near the end. Tree searches expand M thoughts per pass
   until their tokens are spent, so their passes are only bounded here; their M
-  grows with the budget, see `_tree_candidates`. Where a nucleus leaves an expansion fewer than M
-  thoughts, the config may ask for more beams.
+  grows with the budget, see `_tree_candidates`. Where a nucleus leaves an
+  expansion fewer than M thoughts, the config may ask for more beams.
   """
   if method not in methods.METHODS:
     raise ValueError(f"method is {method!r}; use one of {methods.METHODS}.")
@@ -218,11 +218,14 @@ def runs(
     mean_thoughts: Thoughts of a sample.
   """
   by_tree: dict[tuple[int, ...], list[int]] = {}
+  # Problems that visit complete solutions again and again would use up the
+  # nodes that a larger budget of the others needs.
+  revisits_nothing = experiment.config.search.skip_exhausted
   for budget in budgets:
     at = plan(experiment, method, budget)
     if not _pays(at, budget):
       continue
-    own = method == "gumbel" or not at.budgeted
+    own = method == "gumbel" or not at.budgeted or not revisits_nothing
     key = (at.candidates, budget) if own else (at.candidates,)
     by_tree.setdefault(key, []).append(budget)
   found = []

@@ -162,7 +162,8 @@ def run(
     params: Passed to `expand_fn`.
     rng: Folded by problem and by what it has drawn inside `expand_fn`; the same
       for every call that continues one search.
-    tree: Planted or searched trees with room for the passes.
+    tree: Planted or searched trees with room for the passes of all calls: each
+      takes the nodes of an expansion, also of a problem that only visits.
     expand_fn: `expand_fn(params, rng, tree, leaf) -> Children`.
     config: The rules.
     num_passes: Most passes to make.

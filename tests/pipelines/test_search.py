@@ -5,7 +5,7 @@ import pathlib
 import numpy as np
 import pytest
 
-from reasoning_rl.pipelines import config_file, measure, search
+from reasoning_rl.pipelines import config_file, measure, sampler, search
 from reasoning_rl.pipelines import experiment as experiment_lib
 from reasoning_rl.pipelines.errors import ConfigError
 
@@ -44,7 +44,7 @@ def test_beams_are_stretched_by_whole_nodes(experiment):
 
 
 def test_a_tree_search_can_complete_two_solutions_in_its_budget(experiment):
-  runs = search.runs(experiment, "mcts", (1, 2, 4, 8, 16), 30.0)
+  runs = search.runs(experiment, "mcts", (1, 2, 4, 8, 16), 30.0, 3.0)
   # Of a single candidate there would be nothing to search.
   assert [budgets for budgets, _ in runs] == [(4,), (8,), (16,)]
   thought = 30.0 / experiment.max_thoughts
@@ -101,7 +101,7 @@ def test_a_nucleus_is_that_of_the_search(experiment):
 
 
 def test_a_beam_is_compiled_per_budget_and_not_for_a_single_sample(experiment):
-  runs = search.runs(experiment, "beam", (1, 2, 4, 8), 30.0)
+  runs = search.runs(experiment, "beam", (1, 2, 4, 8), 30.0, 3.0)
   assert runs == [((2,), ()), ((4,), ()), ((8,), ())]
 
 
@@ -159,6 +159,26 @@ def test_what_a_problem_finds_does_not_depend_on_the_pieces(
     said = [solution.tokens for solution in piece.solutions[0]]
     expected = [solution.tokens for solution in together[0].solutions[row]]
     assert said == expected
+
+
+@pytest.mark.parametrize("method", search.METHODS)
+def test_a_search_spends_its_budget_and_no_more(experiment, params, method):
+  problems, budget = experiment.problems("validation", 0, 32), 8
+  found = sampler.Sampler(experiment, 16).trajectories(
+    params.policy, experiment.rng(7), problems, 512
+  )
+  each = float(np.mean(found.completion_length))
+  ((served, limits),) = search.runs(
+    experiment, method, (budget,), each, float(np.mean(found.thought_count))
+  )
+  plan = search.plan(experiment, method, *served)
+  spent = search.Searcher(experiment, plan).search(
+    params, experiment.rng(2), problems, limits
+  )[0]
+  share = spent.policy_tokens.mean() / (budget * each)
+  # This policy ends many solutions early, so that lookahead finds little to
+  # roll and a stack runs empty.
+  assert 0.5 < share < 1.08, share
 
 
 def test_a_search_that_does_not_fit_says_so_with_its_size(experiment):

@@ -206,23 +206,6 @@ def test_past_its_schedule_a_gumbel_search_stays_with_what_it_kept():
   np.testing.assert_array_equal(longer.node_visits[:, 0], 30)
 
 
-def test_a_problem_that_only_visits_leaves_the_others_their_nodes():
-  # The first half is complete at depth 1 and spends nothing more.
-  done = table_lib.make_table(43, 4, BRANCHING, DEPTH, terminal=1.0, stopped=0)
-  deep = table_lib.make_table(44, 4, BRANCHING, DEPTH, terminal=0.0, stopped=0)
-  both = table_lib.concatenate([done, deep])
-  config = mcts.puct(BRANCHING)
-  run = jax.jit(
-    lambda table, tree, budget: mcts.run(
-      table, RNG, tree, EXPAND, config, 40, budget
-    )
-  )
-  tree = table_lib.plant(both, config.capacity(20))
-  for budget in (40, 80):
-    tree = run(both, tree, jnp.full(8, budget))
-  assert np.all(np.asarray(tree.policy_tokens)[4:] == 80)
-
-
 def test_a_schedule_of_one_candidate_counts_up():
   assert gumbel.schedule(1, 4) == (0, 1, 2, 3)
   table = gumbel.schedule_table(3, 5)
