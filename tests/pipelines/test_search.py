@@ -5,7 +5,13 @@ import pathlib
 import numpy as np
 import pytest
 
-from reasoning_rl.pipelines import config_file, measure, sampler, search
+from reasoning_rl.pipelines import (
+  config_file,
+  measure,
+  methods,
+  sampler,
+  search,
+)
 from reasoning_rl.pipelines import experiment as experiment_lib
 from reasoning_rl.pipelines.errors import ConfigError
 
@@ -161,7 +167,11 @@ def test_what_a_problem_finds_does_not_depend_on_the_pieces(
     assert said == expected
 
 
-@pytest.mark.parametrize("method", search.METHODS)
+# A beam goes on while solutions end early, as this policy's do; it spends what
+# samples of a policy that ends none early would.
+@pytest.mark.parametrize(
+  "method", ("independent", "lookahead", "tot_dfs", *methods.TREE)
+)
 def test_a_search_spends_its_budget_and_no_more(experiment, params, method):
   problems, budget = experiment.problems("validation", 0, 32), 8
   found = sampler.Sampler(experiment, 16).trajectories(
@@ -176,9 +186,8 @@ def test_a_search_spends_its_budget_and_no_more(experiment, params, method):
     params, experiment.rng(2), problems, limits
   )[0]
   share = spent.policy_tokens.mean() / (budget * each)
-  # This policy ends many solutions early, so that lookahead finds little to
-  # roll and a stack runs empty.
-  assert 0.5 < share < 1.08, share
+  # Of what is complete nothing is rolled out, and a stack may run empty.
+  assert 0.4 < share < 1.05, share
 
 
 def test_a_search_that_does_not_fit_says_so_with_its_size(experiment):
