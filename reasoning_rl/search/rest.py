@@ -28,6 +28,7 @@ def raise_best_child(
   num_candidates: int,
   num_thoughts: int,
   weight: float,
+  max_depth: int | None = None,
 ) -> tree_lib.Tree:
   """Visits the best child of each newly expanded node.
 
@@ -41,6 +42,7 @@ def raise_best_child(
     num_candidates: Children per expansion, `A`.
     num_thoughts: Most thoughts rolled out; 0 leaves values as they are.
     weight: α.
+    max_depth: Thoughts of this depth are not followed.
 
   Returns:
     The trees; rolled thoughts are forgotten, their tokens stay counted.
@@ -53,7 +55,7 @@ def raise_best_child(
   value = read(tree.qvalues, child)
   if num_thoughts:
     rolled, reached = lookahead.roll(
-      params, rng, tree, child[:, None], rollout_fn, num_thoughts
+      params, rng, tree, child[:, None], rollout_fn, num_thoughts, max_depth
     )
     seen = _best_on_the_way(rolled, reached[:, 0], child)
     tree = lookahead.give_back(tree, rolled)
