@@ -73,7 +73,8 @@ class Root:
 
   Attributes:
     problem_id: Names the problem; its random numbers derive from it.
-    prompt_length: Real prompt tokens, the position of the first thought.
+    prompt_length: Real prompt tokens, the position of the first thought. With
+      none there is nothing to go on from: such a root is never expanded.
     hidden: Trunk output at the last prompt token.
     values: Estimated return from the prompt on.
     prompts: Per pool, the keys and values [B, J, Lp, K] of the prompt.
@@ -214,7 +215,7 @@ def plant(
     depth=count,
     children_start=nowhere,
     valid_mask=at_root,
-    open_mask=at_root,
+    open_mask=at_root & (root.prompt_length > 0)[:, None],
     terminal_mask=jnp.zeros(shape, bool),
     prior_logits=zeros,
     rewards=zeros,

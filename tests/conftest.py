@@ -61,6 +61,18 @@ def _configure_jax() -> None:
   jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
 
 
+@pytest.fixture(scope="module")
+def quick_compilation():
+  """Compiles a file's programs quickly rather than well, for they are small."""
+  import jax
+
+  name = "jax_disable_most_optimizations"
+  before = jax.config.read(name)
+  jax.config.update(name, True)
+  yield
+  jax.config.update(name, before)
+
+
 class TypecheckFinder(importlib.abc.MetaPathFinder):
   """Imports a package with the annotations of its functions checked.
 

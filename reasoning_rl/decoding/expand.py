@@ -113,7 +113,11 @@ def make_root(
   prompt_length: Int[Array, " B"],
   problem_id: Int[Array, " B"],
 ) -> tree_lib.Root:
-  """Reads the prompts once with every network that the search consults."""
+  """Reads the prompts once with every network that the search consults.
+
+  An empty prompt has no last token to go on from. Its problem is not searched
+  (see `tree.Root`); what its root holds is read by nobody.
+  """
   keys_values, hidden = decode_lib.prefill(
     policy, params.policy, prompt, prompt_length
   )

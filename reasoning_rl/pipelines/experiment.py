@@ -40,6 +40,9 @@ class ProblemBatch:
     prompt_length: Real prompt tokens.
     problem_id: Each problem's index in its split.
     answer: Answer token ids, right-padded.
+
+  Raises:
+    ConfigError: If a prompt is empty: there is nothing to go on from.
   """
 
   problems: tuple[task_base.Problem, ...]
@@ -47,6 +50,14 @@ class ProblemBatch:
   prompt_length: Int[np.ndarray, " B"]
   problem_id: Int[np.ndarray, " B"]
   answer: Int[np.ndarray, "B La"]
+
+  def __post_init__(self):
+    """Refuses empty prompts, which a sampler could not tell from padding."""
+    empty = self.problem_id[self.prompt_length < 1]
+    if len(empty):
+      raise ConfigError(
+        f"problem {empty[0]} has an empty prompt: give it at least one token."
+      )
 
   def __len__(self) -> int:
     """Returns the number of problems."""
@@ -342,6 +353,9 @@ def _check_search(experiment):
   for key in ("lanes", "lookahead"):
     if config[key] < 0:
       raise ValueError(f"search.{key} is {config[key]}: give at least 0.")
+  budgets = experiment.config.evaluate.budgets
+  if not budgets or min(budgets) < 1:
+    raise ValueError(f"evaluate.budgets is {budgets}: give some, from 1 on.")
   errors = (config.value_error, *experiment.config.evaluate.value_errors)
   if not all(0 <= error <= 1 for error in errors):
     raise ValueError(f"search.value_error is a share, not {errors}.")

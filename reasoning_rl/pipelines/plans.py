@@ -81,6 +81,8 @@ def plan(
   """
   if method not in methods.METHODS:
     raise ValueError(f"method is {method!r}; use one of {methods.METHODS}.")
+  if budget < 1:
+    raise ValueError(f"the budget is {budget} samples' worth: give at least 1.")
   if method in methods.TREE:
     return _tree_plan(experiment, method, budget)
   return _frontier_plan(experiment, method, budget)

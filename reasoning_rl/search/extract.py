@@ -63,11 +63,12 @@ def targets(
     num_candidates: Children per expansion, `A`.
     temperature: τ; 0 puts all weight on the most visited, shared among equals.
   """
+  tree = jax.tree.map(jnp.asarray, tree)
   batch, nodes = tree.parents.shape
   offset = jnp.arange(num_candidates, dtype=jnp.int32)
-  children = jnp.asarray(tree.children_start)[..., None] + offset[None, None]
+  children = tree.children_start[..., None] + offset[None, None]
   read = lambda field: tree_lib.at_nodes(
-    jnp.asarray(field), children.reshape(batch, -1)
+    field, children.reshape(batch, -1)
   ).reshape(children.shape)
   expanded = (tree.children_start >= 0) & tree.valid_mask
   exists = read(tree.valid_mask) & expanded[..., None]

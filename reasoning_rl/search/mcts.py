@@ -47,7 +47,7 @@ class MCTSConfig:
       candidate of an expanded node and then forgotten.
     rollout_weight: Share of the best value seen on a rollout in the
       candidate's own, α.
-    max_depth: Nodes of this depth are not expanded.
+    max_depth: Nodes of this depth are not expanded, nor rolled out.
     stop_value: A problem rests once a simulation has ended in a complete
       solution that is worth at least this.
     stop_open: Whether an open node is enough to stop at.

@@ -14,11 +14,18 @@ from reasoning_rl import tree as tree_lib
 from reasoning_rl.decoding import expand
 from reasoning_rl.models import network as network_lib
 from reasoning_rl.models import transformer
-from reasoning_rl.search import mcts
+from reasoning_rl.search import frontier, mcts
 from reasoning_rl.training import sharding as sharding_lib
 
 _PASSES, _CANDIDATES, _SIZE = 4, 2, 3
-_RULES = mcts.MCTSConfig(_CANDIDATES, skip_exhausted=True)
+_RULES = {
+  "puct": mcts.MCTSConfig(_CANDIDATES, skip_exhausted=True),
+  "gumbel": mcts.gumbel(_CANDIDATES, 2 * _PASSES),
+  "rebase": frontier.FrontierConfig(3, 1, "rebase", temperature=0.3),
+}
+# Three problems cannot be shared equally by 2 x 2 devices.
+_CASES = (("equal", "puct", 8), ("unequal", "puct", 3))
+_CASES += (("gumbel", "gumbel", 8), ("rebase", "rebase", 8))
 
 
 def _network(*heads):
@@ -29,40 +36,49 @@ def _network(*heads):
   return network_lib.Network(config)
 
 
-def _search_fn(policy, prm):
+def _search_fn(policy, prm, rules):
   """Returns a search in two functions, as the pipelines have it."""
+  is_tree = isinstance(rules, mcts.MCTSConfig)
   limits = expand.ExpandConfig(
-    num_candidates=_CANDIDATES,
+    num_candidates=rules.num_candidates,
+    draw="distinct" if is_tree else "independent",
     max_thoughts=3,
     max_thought_tokens=_SIZE,
     thought_end_id=1,
     end_id=2,
   )
   expand_fn = expand.make_expand_fn(policy, prm, limits)
-  capacity = _RULES.capacity(2 * _PASSES)
+  capacity = rules.capacity(2 * _PASSES)
 
   def plant(params, prompt, length, ids):
     root = expand.make_root(policy, prm, params, prompt, length, ids)
-    return tree_lib.plant(root, capacity, _SIZE, capacity * _SIZE)
+    tree = tree_lib.plant(
+      root, capacity, _SIZE, capacity * _SIZE, reuse=not is_tree
+    )
+    return tree if is_tree else frontier.start(tree, rules)
 
-  def run(params, rng, tree):
-    return mcts.run(params, rng, tree, expand_fn, _RULES, _PASSES)
+  def run(params, rng, state):
+    search = mcts.run if is_tree else frontier.run
+    passes = _PASSES if is_tree else 1
+    return search(params, rng, state, expand_fn, rules, passes)
 
   return plant, run
 
 
 def _search(mesh, params, functions, count):
-  """Returns the trees of `count` problems, grown in two calls."""
+  """Returns `count` problems' trees, grown in two calls, and what is next."""
   plant, run = functions
   plant = sharding_lib.map_problems(plant, mesh, 1)
   run = sharding_lib.map_problems(run, mesh, 2, donate_argnums=(2,))
   ids = np.arange(count, dtype=np.int32)
   prompt = np.random.default_rng(0).integers(3, 6, (count, 4))
   length = np.full(count, 4)
-  tree = plant(params, prompt.astype(np.int32), length, ids)
+  state = plant(params, prompt.astype(np.int32), length, ids)
   for _ in range(2):
-    tree = run(params, jax.random.key(1), tree)
-  return tree
+    state = run(params, jax.random.key(1), state)
+  if isinstance(state, frontier.FrontierState):
+    return state.tree, state.nodes
+  return state, state.children_start
 
 
 def main():
@@ -71,7 +87,9 @@ def main():
   params = expand.SearchParams(
     policy.init(jax.random.key(0)), prm.init(jax.random.key(1))
   )
-  functions = _search_fn(policy, prm)
+  functions = {
+    name: _search_fn(policy, prm, rules) for name, rules in _RULES.items()
+  }
   one = sharding_lib.make_mesh(devices=jax.devices()[:1])
   eight = sharding_lib.make_mesh(data=2, fsdp=2, tensor=2)
   rules = sharding_lib.DEFAULT_RULES
@@ -79,15 +97,16 @@ def main():
     params, sharding_lib.param_shardings(params, rules, eight)
   )
   report = {}
-  for name, count in (("equal", 8), ("unequal", 3)):
-    alone = _search(one, params, functions, count)
-    spread = _search(eight, split, functions, count)
+  for name, rule, count in _CASES:
+    alone, nodes = _search(one, params, functions[rule], count)
+    spread, other_nodes = _search(eight, split, functions[rule], count)
     same = lambda x, y: bool(np.array_equal(np.asarray(x), np.asarray(y)))
     report[name] = {
       "shard": spread.parents.addressable_shards[0].data.shape[0],
       "nodes": int(jnp.sum(alone.valid_mask)),
       "visits": same(alone.node_visits, spread.node_visits),
       "tokens": same(alone.tokens, spread.tokens),
+      "next": same(nodes, other_nodes),
       "rewards": float(
         np.max(np.abs(np.asarray(alone.thought_rewards)
                       - np.asarray(spread.thought_rewards)))

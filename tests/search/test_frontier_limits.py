@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 
 import jax
 import numpy as np
 import pytest
 
 from reasoning_rl.search import frontier
-from tests.search import cases, reference_frontier
+from tests.search import (
+  cases,
+  reference,
+  reference_frontier,
+  test_allocation,
+)
 from tests.search import table as table_lib
 from tests.search.cases import every_rule
 
@@ -232,11 +238,12 @@ def test_a_search_is_one_dispatch_without_callbacks(name):
   assert "while" in str(program) and "callback" not in str(program)
 
 
-def test_another_batch_and_budget_do_not_compile_again():
-  cases.search(cases.random_table(), "particles")
+@every_rule
+def test_another_batch_and_budget_do_not_compile_again(name):
+  cases.search(cases.random_table(), name)
   before = len(cases.TRACES)
   budget = np.full(ROWS, 7, np.int32)
-  cases.search(make_table(7), "particles", 2, budget=budget)
+  cases.search(make_table(7), name, 2, budget=budget)
   assert len(cases.TRACES) == before
 
 
@@ -268,6 +275,34 @@ def test_one_particle_and_one_balanced_sample_are_one_sample():
   one = reduced(table, 1, 1, "independent")
   for rule in ("particles", "rebase"):
     jax.tree.map(np.testing.assert_array_equal, one, reduced(table, 1, 1, rule))
+
+
+def test_one_candidate_of_one_node_is_one_sample_by_any_rule():
+  table = with_noise(cases.random_table())
+  one = reduced(table, 1, 1, "independent")
+  for rule in ("best", "subtrees", "breadth_first"):
+    jax.tree.map(np.testing.assert_array_equal, one, reduced(table, 1, 1, rule))
+  deep = reduced(table, 1, 1, "depth_first", "last", False, 1)
+  jax.tree.map(np.testing.assert_array_equal, one, deep)
+
+
+@pytest.mark.parametrize("name", ["particles", "depth_first"])
+def test_equal_scores_are_drawn_or_taken_as_their_reference_says(name):
+  table = make_table(3)
+  table = table.replace(thought_rewards=np.full_like(table.values, 0.5))
+  state = cases.search(table, name)
+  for row in range(32):
+    problem = reference.Problem(table, row, cases.BRANCHING)
+    if name == "depth_first":
+      order = reference_frontier.depth_first(problem, 3, 0.3, cases.DEPTH)
+      first = state.tree.children_start[row]
+      expanded = [n for n in np.argsort(first) if first[n] != NO_NODE]
+      found = [cases.path_to(state, row, n) for n in expanded]
+      assert found == list(itertools.islice(order, len(found)))
+    else:
+      noise = lambda tokens, r=row: test_allocation.particle_noise(tokens)[r]
+      expected = cases.wanted(name, problem, cases.DEPTH, noise)
+      assert cases.holds(state, row, expected)
 
 
 def test_a_beam_samples_n_and_keeps_n_over_m_of_them():

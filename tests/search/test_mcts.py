@@ -86,10 +86,11 @@ def test_visits_and_values_equal_the_reference_on_random_trees(
   value_kind, leaves, skip_exhausted
 ):
   config = _config(value_kind, leaves, skip_exhausted)
-  for seed, passes in enumerate([1, 2, 5, 12, 23, 31, PASSES, PASSES]):
+  # 8 configurations of 4 · ROWS trees: 1,024.
+  for seed, passes in enumerate([2, 12, 31, PASSES]):
     table = _mixed_table(seed)
     budget = np.full(ROWS, 10**6)
-    if seed == 7:
+    if seed == 3:
       budget = np.random.default_rng(seed).integers(0, 60, ROWS)
     tree = _search(table, passes, config, budget)
     _assert_equal_reference(tree, table, config, passes, budget)

@@ -16,13 +16,14 @@ from tests.search import reference, reference_tree
 from tests.search import table as table_lib
 
 BRANCHING, DEPTH, ROWS, PASSES = 4, 4, 250, 30
+pytestmark = pytest.mark.usefixtures("quick_compilation")
 TOLERANCE = 1e-5  # float32 means of up to PASSES returns of size about 3.
 EXPAND = table_lib.make_expand_fn(BRANCHING, BRANCHING)
 ROLL = table_lib.make_expand_fn(1, BRANCHING)
 RNG = jax.random.key(7)
 
 
-@functools.partial(jax.jit, static_argnames=("config", "passes"))
+@functools.partial(jax.jit, static_argnames="config")
 def _jitted(table, tree, config, passes):
   return mcts.run(table, RNG, tree, EXPAND, config, passes, None, ROLL)
 
@@ -30,6 +31,7 @@ def _jitted(table, tree, config, passes):
 def _search(table, config, passes=PASSES, tree=None):
   if tree is None:
     tree = table_lib.plant(table, config.capacity(PASSES))
+  passes = jnp.asarray(passes, jnp.int32)
   return jax.device_get(_jitted(table, tree, config, passes))
 
 
