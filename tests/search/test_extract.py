@@ -80,6 +80,8 @@ def _by_hand(**changes):
     children_start=row(1, 3, 5, -1, -1, -1, -1, -1, -1),
     valid_mask=row(*[True] * 6, *[False] * 3),
     terminal_mask=row(*[False] * 3, True, False, True, False, False, False),
+    open_mask=row(*[True] * 3, False, True, *[False] * 4),
+    qvalues=row(0.6, 0.5, 0.7, 0.3, 0.6, 0.7, 0.99, 0, 0),
     rewards=row(0.0, 0, 0, 0.3, 0, 0.7, 0.99, 0, 0),
     discounts=row(1.0, 1, 1, 0, 1, 0, 0, 0, 0),
     thought_rewards=row(0.0, 0.9, 0.4, 0.3, 0.8, 0.7, 0.99, 0, 0),
@@ -210,7 +212,7 @@ def test_nothing_complete_is_no_solution(by):
 def test_equal_solutions_are_taken_in_order(by):
   equal = jnp.full((1, 9), 0.5)
   tree = _by_hand(
-    thought_rewards=equal, rewards=equal, node_values=equal,
+    thought_rewards=equal, rewards=equal, node_values=equal, qvalues=equal,
     discounts=jnp.zeros((1, 9)), node_visits=jnp.full((1, 9), 3),
   )  # fmt: skip
   np.testing.assert_array_equal(_best(tree, by, "last"), [3])
@@ -221,7 +223,7 @@ def test_what_is_not_a_number_comes_last(bad):
   at = lambda name, node: getattr(_by_hand(), name).at[0, node].set(bad)
   tree = _by_hand(thought_rewards=at("thought_rewards", 5))
   assert _best(tree, "score", "last") == 3
-  tree = _by_hand(node_values=at("node_values", 2))
+  tree = _by_hand(qvalues=at("qvalues", 2))
   assert _best(tree, "value", "last") == 3
   found = extract.targets(tree, 2)
   assert not found.value_mask[0, 2] and found.value_mask[0, 1]
