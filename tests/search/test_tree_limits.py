@@ -80,7 +80,8 @@ def referee(name, problem, row):
     found.end_gate = math.inf
     return found.run(PASSES)
   rule = RULES["gumbel"].rule
-  noise = rule.gumbel(RNG, jnp.arange(ROWS), BRANCHING)[row]
+  ids = jnp.arange(ROWS)
+  noise = rule.gumbel(RNG, ids, 0 * ids, BRANCHING)[row]
   noise = np.asarray(noise, float)
   return reference_tree.Gumbel(problem, noise, PASSES - 1).run()
 
