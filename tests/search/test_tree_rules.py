@@ -11,6 +11,7 @@ import mctx
 import numpy as np
 import pytest
 
+from reasoning_rl import pool as pool_lib
 from reasoning_rl.search import backup, gumbel, mcts, selection
 from tests.search import reference, reference_tree
 from tests.search import table as table_lib
@@ -353,3 +354,71 @@ def test_rollouts_without_a_function_are_refused():
   tree = table_lib.plant(table, config.capacity(1))
   with pytest.raises(ValueError, match="rollout_fn"):
     mcts.run(table, RNG, tree, EXPAND, config, 1)
+
+
+@pytest.mark.parametrize(
+  "config",
+  [
+    mcts.puct(3, skip_exhausted=True),
+    mcts.uct(3, skip_exhausted=True, leaves_per_pass=2),
+    mcts.gumbel(3, 12, skip_exhausted=True),
+    mcts.rstar(3, skip_exhausted=True),
+    mcts.rest_mcts(3, skip_exhausted=True, stop_value=math.inf),
+  ],
+  ids=["puct", "uct", "gumbel", "rstar", "rest_mcts"],
+)
+def test_enough_passes_find_every_solution_there_is(config):
+  table = table_lib.make_table(91, 16, 3, 3)
+  run = jax.jit(
+    lambda tree: mcts.run(
+      table,
+      RNG,
+      tree,
+      table_lib.make_expand_fn(3, 3),
+      config,
+      80,
+      None,
+      table_lib.make_expand_fn(1, 3),
+    )
+  )
+  tree = jax.device_get(run(table_lib.plant(table, config.capacity(80))))
+  for row in range(16):
+    problem = reference.Problem(table, row, 3)
+    expected = {path[-1] for path in reference.solutions(problem)}
+    complete = tree.terminal_mask[row] & tree.valid_mask[row]
+    found = tree.hidden[row, complete, 0].astype(int).tolist()
+    assert sorted(found) == sorted(expected)
+  assert tree.exhausted_mask[:, 0].all()
+
+
+@pytest.mark.parametrize(
+  "make", [mcts.puct, mcts.uct, mcts.rstar, mcts.rest_mcts]
+)
+def test_a_moved_root_keeps_its_subtree_and_is_all_that_is_searched(make):
+  config = make(BRANCHING, stop_value=math.inf)
+  table = _paid_at_the_end(92, terminal=0.05)
+  before = _search(table, config, 12)
+  first = before.node_visits[:, 1 : BRANCHING + 1]
+  expanded = before.children_start[:, 1 : BRANCHING + 1] >= 0
+  child = 1 + np.argmax(np.where(expanded, first, -1), axis=1)
+  child = np.where(expanded.any(axis=1), child, -1).astype(np.int32)
+  moved = jax.tree.map(jnp.asarray, before)
+  moved = pool_lib.reroot(moved, jnp.asarray(child))
+  below = np.asarray(pool_lib.subtree(moved, moved.root))
+  after = _search(table, config, 8, moved)
+  rows = np.flatnonzero(child >= 0)
+  assert len(rows) > ROWS // 2
+  # Above and beside the new root nothing changes; below it visits add up.
+  kept = before.valid_mask & ~below
+  for name in ("node_visits", "node_values", "children_start"):
+    np.testing.assert_array_equal(
+      getattr(after, name)[rows][kept[rows]],
+      getattr(before, name)[rows][kept[rows]],
+    )
+  gained = after.node_visits[rows, child[rows]]
+  gained -= before.node_visits[rows, child[rows]]
+  assert gained.max() <= 8 and gained.mean() > 2
+  new = after.valid_mask & ~before.valid_mask
+  moved = moved.replace(parents=jnp.asarray(after.parents))
+  grown = np.asarray(pool_lib.subtree(moved, moved.root))
+  assert np.all(grown[rows][new[rows]])
