@@ -329,41 +329,8 @@ def _build(config, directory) -> Experiment:
     max_thoughts=task.max_thoughts,
   )
   _check_context(experiment)
-  _check_search(experiment)
+  methods.check(config)
   return experiment
-
-
-def _check_search(experiment):
-  """Refuses now what a search would refuse after all the learning."""
-  config = experiment.config.search
-  if config.draw not in ("distinct", "merged"):
-    raise ValueError(
-      f"search.draw is {config.draw!r}; use 'distinct' or 'merged'."
-    )
-  if not 0 < config.top_p <= 1:
-    raise ValueError(
-      f"search.top_p is {config.top_p}: give a share above 0, at most 1."
-    )
-  for key in ("beam_candidates", "mcts_candidates", "beam_stretch"):
-    if config[key] < 1:
-      raise ValueError(f"search.{key} is {config[key]}: give at least 1.")
-  for key in ("rebase_temperature", "particle_temperature"):
-    if not config[key] >= 1e-6:
-      raise ValueError(f"search.{key} is {config[key]}: give at least 1e-6.")
-  for key in ("lanes", "lookahead"):
-    if config[key] < 0:
-      raise ValueError(f"search.{key} is {config[key]}: give at least 0.")
-  budgets = experiment.config.evaluate.budgets
-  if not budgets or min(budgets) < 1:
-    raise ValueError(f"evaluate.budgets is {budgets}: give some, from 1 on.")
-  errors = (config.value_error, *experiment.config.evaluate.value_errors)
-  if not all(0 <= error <= 1 for error in errors):
-    raise ValueError(f"search.value_error is a share, not {errors}.")
-  unknown = set(experiment.config.evaluate.methods) - set(methods.METHODS)
-  if unknown:
-    raise ValueError(
-      f"evaluate.methods has {sorted(unknown)}; use some of {methods.METHODS}."
-    )
 
 
 def _check_context(experiment):

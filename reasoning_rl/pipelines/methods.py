@@ -1,6 +1,8 @@
-"""The searches by name, as configs, scripts and reports call them."""
+"""The searches by name, and what a config may say of them."""
 
 from __future__ import annotations
+
+import ml_collections
 
 # Frontier searches by the allocation rule that they are.
 FRONTIER = {
@@ -23,3 +25,36 @@ TREE = (
   "rest_mcts",  # ReST-MCTS*.
 )
 METHODS = (*FRONTIER, *TREE)
+
+
+def check(config: ml_collections.ConfigDict) -> None:
+  """Refuses now what a search would refuse after all the learning."""
+  search, evaluate = config.search, config.evaluate
+  if search.draw not in ("distinct", "merged"):
+    raise ValueError(
+      f"search.draw is {search.draw!r}; use 'distinct' or 'merged'."
+    )
+  if not 0 < search.top_p <= 1:
+    raise ValueError(
+      f"search.top_p is {search.top_p}: give a share above 0, at most 1."
+    )
+  least = dict.fromkeys(
+    ("beam_candidates", "mcts_candidates", "beam_stretch"), 1
+  )
+  least |= dict.fromkeys(("rebase_temperature", "particle_temperature"), 1e-6)
+  least |= dict.fromkeys(("lanes", "lookahead"), 0)
+  for key, value in least.items():
+    if not search[key] >= value:
+      raise ValueError(f"search.{key} is {search[key]}: give at least {value}.")
+  if not evaluate.budgets or min(evaluate.budgets) < 1:
+    raise ValueError(
+      f"evaluate.budgets is {evaluate.budgets}: give some, from 1 on."
+    )
+  errors = (search.value_error, *evaluate.value_errors)
+  if not all(0 <= error <= 1 for error in errors):
+    raise ValueError(f"search.value_error is a share, not {errors}.")
+  unknown = set(evaluate.methods) - set(METHODS)
+  if unknown:
+    raise ValueError(
+      f"evaluate.methods has {sorted(unknown)}; use some of {METHODS}."
+    )
