@@ -70,7 +70,7 @@ def assert_same_tree(one, two):
     np.testing.assert_array_equal(x[:, :size], y[:, :size])
     unused = False if x.dtype == bool else 0 if name == "depth" else NO_NODE
     assert np.all(x[:, size:] == unused) and np.all(y[:, size:] == unused)
-  for name in ("terminal_mask", "lengths", "starts", "thought_rewards"):
+  for name in ("terminal_mask", "lengths", "held_mask", "thought_rewards"):
     x, y = getattr(one.tree, name)[:, used], getattr(two.tree, name)[:, used]
     np.testing.assert_array_equal(x, y)
     assert not np.any(getattr(two.tree, name)[:, used.stop :])
@@ -147,7 +147,7 @@ def test_pools_hold_the_thoughts_of_the_tree_and_room_for_the_rollouts(table):
   assert np.all(state.tree.depth.max(axis=1) == DEPTH)
   nodes = np.arange(1, int(state.tree.next_node[0]))
   for row in range(ROWS):
-    held = state.tree.pools[0][row, state.tree.starts[row, nodes], 0, 0]
+    held = state.tree.pools[0][row, state.tree.slots[row, nodes, 0], 0, 0]
     np.testing.assert_array_equal(held, state.tree.hidden[row, nodes, 0])
   short = search(table, 2, room - 1)
   assert np.all(short.tree.depth.max(axis=1) == DEPTH - 1)
@@ -191,7 +191,8 @@ def test_rolls_of_a_worked_example(k, max_depth, valid, reached):
   before = tree.replace(
     **{
       name: getattr(back, name)
-      for name in ("policy_tokens", "prm_tokens", "hidden", "tokens")
+      for name in ("policy_tokens", "prm_tokens", "pool_peak")
+      + ("hidden", "tokens")
       + ("policy_logprobs", "behavior_logprobs")
     }
   )
