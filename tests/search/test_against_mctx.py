@@ -5,12 +5,12 @@ from __future__ import annotations
 import functools
 
 import jax
-import jax.numpy as jnp
 import mctx
 import numpy as np
 import pytest
 
 from reasoning_rl.search import mcts, selection
+from tests.search import mctx_oracle
 from tests.search import table as table_lib
 
 BRANCHING, DEPTH, ROWS, PASSES = 3, 5, 32, 40
@@ -35,43 +35,13 @@ def search():
   return lambda table: jitted(table, table_lib.plant(table, capacity))
 
 
-def _mctx_search(table, num_simulations):
-  """Searches the table with mctx; ended states lead to a state of nothing."""
-  sink = table.values.shape[1]
-  pad = lambda x: jnp.pad(jnp.asarray(x), ((0, 0), (0, BRANCHING + 1)))
-  is_open, rewards = pad(table.open_mask), pad(table.rewards)
-  discounts, values = pad(table.discounts), pad(table.values)
-  logits = pad(jnp.where(table.valid_mask, table.prior_logits, -1e9))
-  rows = jnp.arange(ROWS)
-
-  def child_logits(state):
-    first = jnp.where(is_open[rows, state], state * BRANCHING + 1, sink)
-    return logits[rows[:, None], first[:, None] + jnp.arange(BRANCHING)[None]]
-
-  def recurrent_fn(params, rng, action, state):
-    child = state * BRANCHING + 1 + action
-    child = jnp.where(is_open[rows, state], child, sink)
-    found = mctx.RecurrentFnOutput(
-      reward=rewards[rows, child],
-      discount=discounts[rows, child],
-      prior_logits=child_logits(child),
-      value=values[rows, child],
-    )
-    return found, child
-
-  root = jnp.zeros(ROWS, jnp.int32)
-  output = mctx.RootFnOutput(
-    prior_logits=child_logits(root), value=values[:, 0], embedding=root
-  )
-  return mctx.muzero_policy(
-    None, RNG, output, recurrent_fn, num_simulations, dirichlet_fraction=0.0
-  ).search_tree
-
-
 @pytest.fixture(scope="module")
 def mctx_search():
   """Runs `PASSES` − 1 simulations: mctx expands the root before the first."""
-  jitted = jax.jit(functools.partial(_mctx_search, num_simulations=PASSES - 1))
+  policy = functools.partial(mctx.muzero_policy, dirichlet_fraction=0.0)
+  jitted = jax.jit(
+    lambda table: mctx_oracle.search(policy, table, BRANCHING, RNG, PASSES - 1)
+  )
 
   def search(table):
     with jax.numpy_rank_promotion("allow"):

@@ -13,7 +13,7 @@ import pytest
 
 from reasoning_rl import pool as pool_lib
 from reasoning_rl.search import backup, gumbel, mcts, selection
-from tests.search import reference, reference_tree
+from tests.search import mctx_oracle, reference, reference_tree
 from tests.search import table as table_lib
 
 BRANCHING, DEPTH, ROWS, PASSES = 4, 4, 250, 30
@@ -133,39 +133,6 @@ def test_gumbel_equals_the_reference_on_random_trees(seed, noise):
   _assert_equal(_search(table, config), table, searches)
 
 
-def _mctx_gumbel(table, num_simulations):
-  """Searches with mctx; ended states lead to a state of nothing."""
-  sink = table.values.shape[1]
-  rows = jnp.arange(ROWS)
-  pad = lambda x: jnp.pad(jnp.asarray(x), ((0, 0), (0, BRANCHING + 1)))
-  is_open, logits = pad(table.open_mask), pad(table.prior_logits)
-  rewards, discounts = pad(table.rewards), pad(table.discounts)
-  values = pad(table.values)
-
-  def child_logits(state):
-    first = jnp.where(is_open[rows, state], state * BRANCHING + 1, sink)
-    return logits[rows[:, None], first[:, None] + jnp.arange(BRANCHING)[None]]
-
-  def recurrent_fn(params, rng, action, state):
-    child = state * BRANCHING + 1 + action
-    child = jnp.where(is_open[rows, state], child, sink)
-    found = mctx.RecurrentFnOutput(
-      reward=rewards[rows, child],
-      discount=discounts[rows, child],
-      prior_logits=child_logits(child),
-      value=values[rows, child],
-    )
-    return found, child
-
-  root = jnp.zeros(ROWS, jnp.int32)
-  output = mctx.RootFnOutput(
-    prior_logits=child_logits(root), value=values[:, 0], embedding=root
-  )
-  return mctx.gumbel_muzero_policy(
-    None, RNG, output, recurrent_fn, num_simulations, gumbel_scale=0.0
-  ).search_tree
-
-
 @pytest.mark.parametrize("simulations", [7, PASSES - 1])
 def test_gumbel_equals_mctx_on_random_trees(simulations):
   rule = gumbel.GumbelConfig(simulations, noise=0.0)
@@ -175,12 +142,12 @@ def test_gumbel_equals_mctx_on_random_trees(simulations):
     41, ROWS, BRANCHING, DEPTH, terminal=0.0, stopped=0.0, repeated=0.0
   )
   tree = _search(table, config, simulations + 1)
+  policy = functools.partial(mctx.gumbel_muzero_policy, gumbel_scale=0.0)
+  oracle = jax.jit(
+    lambda table: mctx_oracle.search(policy, table, BRANCHING, RNG, simulations)
+  )
   with jax.numpy_rank_promotion("allow"):
-    other = jax.device_get(
-      jax.jit(functools.partial(_mctx_gumbel, num_simulations=simulations))(
-        table
-      )
-    )
+    other = jax.device_get(oracle(table))
   visits = table_lib.by_state(tree, tree.node_visits, table)
   for row in range(ROWS):
     of_state = other.embeddings[row]
