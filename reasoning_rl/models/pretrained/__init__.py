@@ -1,0 +1,1 @@
+"""Other people's models: their files, read and written with suspicion."""
