@@ -20,4 +20,4 @@ cd "$root"
 "$python" -m ruff check .
 "$python" -m ruff format --check .
 # A file's tests share what they compile, so they go to one worker.
-exec "$python" -m pytest -n 2 --dist loadfile ${arguments[@]+"${arguments[@]}"}
+exec "$python" -m pytest -n 2 --dist loadfile --max-worker-restart 0 ${arguments[@]+"${arguments[@]}"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import gc
 import importlib.abc
 import importlib.machinery
 import os
@@ -13,6 +14,9 @@ import pytest
 
 ROOT = pathlib.Path(__file__).parents[1]
 UNCHECKED = ("reasoning_rl.types", "reasoning_rl.tree")
+# Of one worker, after a file's tests: half of what Linux grants by default. No
+# file adds more than 15,000.
+MOST_MAPPINGS = 30_000
 # Host code whose functions take no arrays and are called very often: beartype
 # alone checks them, for jaxtyping takes some 30 µs per call to track shapes.
 SHAPELESS = (
@@ -59,6 +63,36 @@ def _configure_jax() -> None:
   (cache / ".gitignore").write_text("*\n")
   jax.config.update("jax_compilation_cache_dir", str(cache / "jax"))
   jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
+
+
+def num_mappings() -> int:
+  """Returns the memory mappings of this process, 0 where none are counted."""
+  try:
+    with open("/proc/self/maps", "rb") as maps:
+      return sum(1 for _ in maps)
+  except OSError:
+    return 0
+
+
+def drop_programs(limit: int = MOST_MAPPINGS) -> None:
+  """Frees all compiled programs once they take more than `limit` mappings."""
+  if num_mappings() > limit:
+    import jax
+
+    jax.clear_caches()
+    gc.collect()
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _few_programs():
+  """Keeps a worker below the mappings that Linux grants a process.
+
+  XLA maps every compiled function by itself. The suite compiles thousands, and
+  past 65,530 mappings (vm.max_map_count) the next compilation is a
+  segmentation fault.
+  """
+  yield
+  drop_programs()
 
 
 @pytest.fixture(scope="module")

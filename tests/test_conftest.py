@@ -1,0 +1,39 @@
+"""A worker gives its compiled programs back before Linux refuses more."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+
+@pytest.fixture
+def conftest(pytestconfig):
+  plugins = pytestconfig.pluginmanager.get_plugins()
+  return next(p for p in plugins if hasattr(p, "drop_programs"))
+
+
+@pytest.fixture
+def programs():
+  """Twenty compiled programs, held as any module holds its own."""
+  functions = [jax.jit(lambda x, n=n: jnp.sin(x + n)) for n in range(20)]
+  for function in functions:
+    function(jnp.ones(3))
+  return functions
+
+
+def test_programs_past_the_limit_are_dropped(conftest, programs):
+  before = conftest.num_mappings()
+  if not before:
+    pytest.skip("this system does not count a process's mappings")
+  conftest.drop_programs(limit=before - 1)
+  # A program is at least its code, its constants and a guard.
+  assert conftest.num_mappings() <= before - 2 * len(programs)
+  assert programs[3](jnp.zeros(3))[0] == jnp.sin(3.0)
+
+
+def test_programs_below_the_limit_are_kept(conftest, programs):
+  jitted = programs[0]
+  assert jitted._cache_size() == 1
+  conftest.drop_programs(limit=10**9)
+  assert jitted._cache_size() == 1
