@@ -106,7 +106,7 @@ def evaluate(stage: stage_lib.Stage, models: Models) -> pathlib.Path:
     The report's path.
   """
   stage.once(NAME, lambda: _Evaluation(stage, models).run())
-  return stage.workdir.report / "index.html"
+  return stage.workdir.report_page
 
 
 class _Evaluation:

@@ -32,6 +32,8 @@ def run(config: ml_collections.ConfigDict, path: pathlib.Path) -> None:
 
 def run_stages(stage: stage_lib.Stage) -> pathlib.Path:
   """Runs every stage that is not finished; returns the report's path."""
+  if stage.workdir.finished(evaluate.NAME):  # Needs no checkpoint any more.
+    return stage.workdir.report_page
   evaluate.heldout_problems(stage)  # Refused now if there are too few.
   train_sft.warm_up(stage)
   policies = [("warm-up", "loop", train_sft.NAME)]

@@ -50,6 +50,7 @@ class Workdir:
     self.trajectories_root = self.path / "trajectories"
     self.metrics = self.path / "metrics"
     self.report = self.path / "report"
+    self.report_page = self.report / "index.html"
 
   def trajectories(self, name: int | str) -> pathlib.Path:
     """Returns a dataset's folder, the loop's by iteration; not made here."""

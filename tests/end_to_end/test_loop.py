@@ -3,6 +3,7 @@
 import json
 import os
 import pathlib
+import shutil
 import subprocess
 import sys
 
@@ -75,6 +76,15 @@ def test_a_finished_run_is_not_repeated(finished, capsys):
   loop.run(*_load(finished))
   assert (finished / "stages.json").read_bytes() == before
   assert capsys.readouterr().out.strip().endswith("index.html")
+
+
+def test_a_finished_run_needs_no_checkpoint(finished, tmp_path, capsys):
+  copy = tmp_path / "run"
+  shutil.copytree(
+    finished, copy, ignore=shutil.ignore_patterns("checkpoints", "traj*")
+  )
+  loop.run(*_load(copy))
+  assert str(copy) in capsys.readouterr().out
 
 
 def test_a_changed_config_is_refused_and_named(finished):
