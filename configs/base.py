@@ -38,6 +38,7 @@ def _add_task(config):
       operators="+-",  # Any of "+-*".
       bases=3,  # Constants stated by the prompt.
       asked=2,  # Results that make up the answer.
+      misremembered=0.0,  # Share of sums the demonstrator is unsure of.
     )
   )
   config.task.countdown = ml_collections.ConfigDict(

@@ -36,7 +36,7 @@ import string
 from collections.abc import Callable, Sequence
 from typing import ClassVar
 
-from reasoning_rl.tasks import answer_check, base
+from reasoning_rl.tasks import answer_check, base, demonstrator
 
 # The constant that the chain starts from, and nothing else uses.
 _START = 0
@@ -61,6 +61,8 @@ class Arithmetic:
     operators: Any of "+-*", without repetition.
     bases: Constants that the prompt states.
     asked: Results of the chain that the answer consists of.
+    misremembered: Share of all computations, as in 3 + 4, that the
+      demonstrator is unsure of; see `demonstrator`.
   """
 
   seed: int = 0
@@ -70,6 +72,7 @@ class Arithmetic:
   operators: str = "+-"
   bases: int = 3
   asked: int = 2
+  misremembered: float = 0.0
 
   name: ClassVar[str] = "arithmetic"
   version: ClassVar[str] = "arithmetic-3"
@@ -88,6 +91,10 @@ class Arithmetic:
       raise base.TaskError(
         f"asked is {self.asked}: lower it to chain_length, "
         f"{self.chain_length}, or less"
+      )
+    if not 0 <= self.misremembered <= 1:
+      raise base.TaskError(
+        f"misremembered is {self.misremembered}: give a share from 0 to 1"
       )
     if self.distractors and self.bases < 3:
       raise base.TaskError(
@@ -180,10 +187,24 @@ class Arithmetic:
     )
 
   def demonstration(self, problem: base.Problem) -> tuple[str, ...]:
-    """Returns the needed computations in order, then the answer."""
-    statements = self._statements(problem)
-    needed = problem.facts[2]
-    return (*(statements[name] for name in needed), f"={problem.answer}\n")
+    """Returns the needed computations in order, then the answer.
+
+    That is the demonstrator's: with `misremembered` facts it is often wrong.
+    """
+    if not self.misremembered:
+      return self._solution(problem)
+    values, definitions, needed = problem.facts
+    believed, thoughts = dict(values), []
+    memory = demonstrator.Memory(self.seed, self.modulus, self.misremembered)
+    for name, left, operator, right in definitions:
+      if name in needed:
+        fact = (believed[left], operator, believed[right])
+        true = _compute(*fact) % self.modulus
+        believed[name] = memory.recall(problem.id, len(thoughts), fact, true)
+        thoughts.append(self._statement(believed, name, left, operator, right))
+    asked = [needed[i] for i in self._asked(range(len(needed)))]
+    answer = " ".join(self._text(believed[name]) for name in asked)
+    return (*thoughts, f"={answer}\n")
 
   def extract_answer(self, completion: str) -> str | None:
     """Returns the final answer, None unless every thought is well-formed."""
@@ -227,7 +248,7 @@ class Arithmetic:
     """
     if not all(self.thought_correct(problem, thoughts)):
       return False
-    missing = set(self.demonstration(problem)) - set(thoughts)
+    missing = set(self._solution(problem)) - set(thoughts)
     if f"={problem.answer}\n" not in missing:
       return len(thoughts) <= self.max_thoughts
     return len(thoughts) + len(missing) <= self.max_thoughts
@@ -251,6 +272,12 @@ class Arithmetic:
     known = ["".join(c for c in p if c in self.alphabet) for p in thought]
     return answer_check.make(encode, end_id, samples, known)
 
+  def _solution(self, problem: base.Problem) -> tuple[str, ...]:
+    """Returns the needed computations in order, then the answer, all true."""
+    statements = self._statements(problem)
+    needed = problem.facts[2]
+    return (*(statements[name] for name in needed), f"={problem.answer}\n")
+
   def _asked(self, chain: Sequence[int]) -> list[int]:
     """Returns `asked` of the chain's results, evenly spaced up to the last."""
     count = len(chain)
@@ -265,11 +292,15 @@ class Arithmetic:
   def _statements(self, problem: base.Problem) -> dict[str, str]:
     """Returns the true computation of every defined variable."""
     variables, definitions, _ = problem.facts
-    text = {name: f"{name}{self._text(value)}" for name, value in variables}
     return {
-      name: f"{left}{operator}{text[right]}={text[name]}\n"
-      for name, left, operator, right in definitions
+      definition[0]: self._statement(dict(variables), *definition)
+      for definition in definitions
     }
+
+  def _statement(self, values, name, left, operator, right) -> str:
+    """Returns the computation of a variable, with what it is taken for."""
+    text = lambda variable: f"{variable}{self._text(values[variable])}"
+    return f"{left}{operator}{text(right)}={text(name)}\n"
 
   def _propose(self, rng: base.Draws):
     """Draws values, definitions and needed variables, as indices."""
