@@ -91,7 +91,8 @@ def prompt_segment(
   """Returns the prompts as a segment that each problem's rows share."""
   size = keys_values.k[0].shape[2]
   mask = masking.length_mask(prompt_length, size)
-  return attention_lib.Segment(keys_values, mask[:, None, None])
+  positions = jnp.arange(size)[None]
+  return attention_lib.Segment(keys_values, mask[:, None, None], positions)
 
 
 def decode(
@@ -144,7 +145,10 @@ def decode(
       params,
       token[:, None],
       (context.position + index)[:, None],
-      (*context.segments, own_cache.segment(carry.own, index)),
+      (
+        *context.segments,
+        own_cache.segment(carry.own, index, context.position),
+      ),
     )
     keys_values = after(hidden, keys_values)
     stopped, still, thought_length = go_on(

@@ -187,6 +187,8 @@ def _leaf_contexts(tree, leaf, config) -> tuple[_LeafContext, ...]:
   slots, mask = pool_lib.path_slots(tree, path, size)
   position = tree.prompt_length[:, None] + mask.sum(axis=-1)
   position = jnp.repeat(position.reshape(-1), config.num_candidates)
+  of_keys = tree.prompt_length[:, None] + jnp.arange(size)[None]
+  of_keys = jnp.repeat(of_keys, leaves, axis=0)
   mask = mask.reshape(batch * leaves, 1, 1, size)
 
   def gather(pool):
@@ -198,7 +200,7 @@ def _leaf_contexts(tree, leaf, config) -> tuple[_LeafContext, ...]:
     _LeafContext(
       (
         decode_lib.prompt_segment(prompt, tree.prompt_length),
-        attention_lib.Segment(jax.tree.map(gather, pool), mask),
+        attention_lib.Segment(jax.tree.map(gather, pool), mask, of_keys),
       ),
       position,
     )

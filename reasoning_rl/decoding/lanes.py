@@ -108,14 +108,14 @@ def decode(
   """
   rows = row_mask.size
   queue = _queue(row_mask)
-  shared, private = _split(context.segments, row_mask.shape[0])
+  segments = _split(context.segments, row_mask.shape[0])
 
   def cond(carry):
     return jnp.any(carry.lanes.row < rows)
 
   def body(carry):
     step, now = carry.step, carry.lanes
-    said = _say(network, params, rngs, context, shared, config, carry)
+    said = _say(network, params, rngs, context, segments, config, carry)
     _, still, thought_length = decode_lib.go_on(
       said.token,
       now.row < rows,
@@ -137,17 +137,17 @@ def decode(
       before_mask=now.before_mask,
       caches=jax.tree.map(put, now.caches, said.keys_values),
     )
-    taken, now = _refill(carry.taken, now, queue, context, private)
+    taken, now = _refill(carry.taken, now, queue, context, segments[1])
     return _Carry(step + 1, taken, now, _write(carry.log, step, said))
 
-  start = _start(network, context, queue, private, lanes, max_tokens)
+  start = _start(network, context, queue, segments[1], lanes, max_tokens)
   end = jax.lax.while_loop(cond, body, start)
   return _in_row_order(end, context, max_tokens, stop_ids)
 
 
-def _say(network, params, rngs, context, shared, config, carry) -> _Log:
+def _say(network, params, rngs, context, segments, config, carry) -> _Log:
   """Returns one more token of each lane's row and what belongs to it."""
-  step, now = carry.step, carry.lanes
+  step, now, (shared, private) = carry.step, carry.lanes, segments
   row = jnp.minimum(now.row, context.hidden.shape[0] - 1)
   keys = jax.vmap(jax.random.fold_in)(rngs[row], now.index)
   logits = network.logits(params, now.hidden)
@@ -156,8 +156,9 @@ def _say(network, params, rngs, context, shared, config, carry) -> _Log:
   age = (step - 1 - jnp.arange(size)) % size
   own_mask = age[None] < now.index[:, None]
   mask = jnp.concatenate([now.before_mask, own_mask], axis=1)
-  own = attention_lib.Segment(now.caches, mask[:, None, None])
   position = context.position[row] + now.index
+  of_keys = _key_positions(private, row, rngs.shape[0], position, age)
+  own = attention_lib.Segment(now.caches, mask[:, None, None], of_keys)
   hidden, keys_values = network.apply(
     params, token[:, None], position[:, None], (*shared, own)
   )
@@ -170,6 +171,19 @@ def _say(network, params, rngs, context, shared, config, carry) -> _Log:
     hidden=hidden[:, 0],
     keys_values=decode_lib.after(hidden, keys_values),
   )
+
+
+def _key_positions(private, row, rows, position, age):
+  """Returns the positions of a lane's keys: what came before, then the ring."""
+  if any(segment.positions is None for segment in private):
+    return None
+  found = []
+  for segment in private:
+    owners, _, _, size = segment.mask.shape
+    positions = jnp.broadcast_to(segment.positions, (owners, size))
+    found.append(positions[row * owners // rows])
+  found.append(position[:, None] - 1 - age[None])
+  return jnp.concatenate(found, axis=1)
 
 
 def _queue(row_mask) -> _Queue:

@@ -62,13 +62,26 @@ def start(
   return OwnCache(jax.tree.map(kept, empty), holders)
 
 
-def segment(own: OwnCache, index: Int[Array, ""]) -> attention_lib.Segment:
-  """Returns the first `index` tokens of each row's sequence as a segment."""
+def segment(
+  own: OwnCache, index: Int[Array, ""], first: Int[Array, " R"]
+) -> attention_lib.Segment:
+  """Returns the first `index` tokens of each row's sequence as a segment.
+
+  Args:
+    own: The cache.
+    index: Tokens that are there.
+    first: Position of each row's first token. It is the same in all rows
+      between which sequences move.
+  """
   share, (rows, size) = own.share, own.holders.shape
   said = (jnp.arange(size) < index)[None, :, None]
   held = own.holders[..., None] == jnp.arange(share)[None, None]
   mask = (held & said).reshape(rows // share, share, 1, size * share)
-  return attention_lib.Segment(own.keys_values, mask)
+  # Slot after slot, of each position the owner's rows.
+  positions = first.reshape(-1, 1, share) + jnp.arange(size)[None, :, None]
+  return attention_lib.Segment(
+    own.keys_values, mask, positions.reshape(rows // share, size * share)
+  )
 
 
 def move(own: OwnCache, source: Int[Array, " R"]) -> OwnCache:

@@ -98,7 +98,7 @@ def from_thoughts(
   visible = jnp.repeat(visible, group, axis=1)[:, :, None]
   hidden = hidden[jnp.arange(batch)[:, None], thought_end]
   context = decode_lib.Context(
-    (attention_lib.Segment(keys_values, visible),),
+    (attention_lib.Segment(keys_values, visible, jnp.arange(size)[None]),),
     jnp.repeat(hidden.reshape(batch * thoughts, -1), group, axis=0),
     jnp.repeat(thought_end.reshape(-1) + 1, group),
   )

@@ -12,6 +12,7 @@ segment.
 from __future__ import annotations
 
 import dataclasses
+import functools
 from typing import Any
 
 import flax.linen as nn
@@ -68,9 +69,11 @@ class _Module(nn.Module):
 
   def setup(self):
     config = self.config
+    dtype = jnp.dtype(config.dtype)
     self.token_embedding = nn.Embed(
       config.vocab_size,
       config.model_size,
+      param_dtype=dtype,
       # Tied logits then have unit variance, and a token is not drowned by what
       # the blocks add to it.
       embedding_init=nn.initializers.normal(config.model_size**-0.5),
@@ -79,12 +82,23 @@ class _Module(nn.Module):
       self.position_embedding = nn.Embed(
         config.max_positions,
         config.model_size,
+        param_dtype=dtype,
         embedding_init=nn.initializers.normal(0.02),
       )
-    self.layers = [transformer.Block(config) for _ in range(config.num_layers)]
-    self.final_norm = transformer.RMSNorm()
+    self.layers = [
+      transformer.Block(config, slides=index in config.sliding_layers)
+      for index in range(config.num_layers)
+    ]
+    self.final_norm = transformer.RMSNorm(config)
     if "language" in config.heads and not config.tied_embedding:
-      self.language_head = nn.Dense(config.vocab_size, use_bias=False)
+      self.language_head = nn.Dense(
+        config.vocab_size,
+        use_bias=False,
+        param_dtype=dtype,
+        dot_general=functools.partial(
+          jax.lax.dot_general, preferred_element_type=jnp.float32
+        ),
+      )
     for head in SCALAR_HEADS:
       if head in config.heads:
         setattr(self, f"{head}_head", ScalarHead(config.model_size))
@@ -103,12 +117,22 @@ class _Module(nn.Module):
     return hidden
 
   def trunk(self, tokens, positions, segments):
+    config = self.config
     x = self.token_embedding(tokens)
-    if self.config.position_kind == "learned":
+    if config.embedding_scale != 1:
+      x = x * jnp.asarray(config.embedding_scale, x.dtype)
+    if config.position_kind == "learned":
       x = x + self.position_embedding(positions)
+    near = segments
+    if config.sliding_layers:
+      near = attention_lib.within_window(
+        segments, positions, config.sliding_window
+      )
     keys, values = [], []
     for index, block in enumerate(self.layers):
-      at_layer = transformer.layer_segments(segments, index)
+      at_layer = transformer.layer_segments(
+        near if block.slides else segments, index
+      )
       x, k, v = block(x, positions, at_layer)
       keys.append(k)
       values.append(v)
@@ -116,11 +140,10 @@ class _Module(nn.Module):
     return self.final_norm(x), keys_values
 
   def logits(self, hidden):
-    if self.config.tied_embedding:
-      logits = self.token_embedding.attend(hidden)
-    else:
-      logits = self.language_head(hidden)
-    return logits.astype(jnp.float32)
+    if not self.config.tied_embedding:
+      return self.language_head(hidden).astype(jnp.float32)
+    table = self.token_embedding.embedding.T
+    return jnp.dot(hidden, table, preferred_element_type=jnp.float32)
 
   def scalar(self, hidden, head):
     return getattr(self, f"{head}_head")(hidden)

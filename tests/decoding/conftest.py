@@ -14,6 +14,8 @@ import pytest
 from reasoning_rl.models import network as network_lib
 from reasoning_rl.models import transformer
 
+# What slides sees less than any prompt and thought together.
+SLIDING = dict(sliding_window=4, sliding_layers=(0,), sliding_rope_base=100.0)
 # Rows are read in one compiled shape, whatever their number and lengths.
 ROWS, SIZE = 16, 32
 
@@ -96,6 +98,7 @@ class Tiny:
 
 @functools.cache
 def _make(kind: str, heads: tuple[str, ...], seed: int) -> Tiny:
+  slides = SLIDING if kind == "sliding" else {}
   network = network_lib.Network(
     transformer.NetworkConfig(
       vocab_size=12,
@@ -107,8 +110,9 @@ def _make(kind: str, heads: tuple[str, ...], seed: int) -> Tiny:
       head_size=8,
       mlp_size=24,
       max_positions=SIZE,
-      position_kind=kind,
+      position_kind="rope" if slides else kind,
       heads=heads,
+      **slides,
     )
   )
   rng = np.random.default_rng(seed)
@@ -129,13 +133,16 @@ def _make(kind: str, heads: tuple[str, ...], seed: int) -> Tiny:
 
 @pytest.fixture(scope="session")
 def make_tiny():
-  """Returns a function (position kind, heads, seed) -> Tiny."""
+  """Returns a function (kind, heads, seed) -> Tiny.
+
+  A kind is one of positions, or "sliding": "rope" with a sliding window.
+  """
   return _make
 
 
-@pytest.fixture(scope="session", params=["rope", "learned"])
+@pytest.fixture(scope="session", params=["rope", "learned", "sliding"])
 def either_tiny(request) -> Tiny:
-  """Returns a policy of either kind of position."""
+  """Returns a policy of either kind of position, or with a sliding window."""
   return _make(request.param, ("language", "thought", "outcome"), 0)
 
 

@@ -103,6 +103,8 @@ def before(tree, prompts, problem, node):
     ("mcts", "learned", "shared", "distinct"),
     ("frontier", "learned", "implicit", "distinct"),
     ("mcts", "rope", "implicit", "merged"),
+    ("frontier", "sliding", "separate", "distinct"),
+    ("mcts", "sliding", "implicit", "distinct"),
   ],
   ids="-".join,
 )

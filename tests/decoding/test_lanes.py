@@ -32,7 +32,10 @@ def _run(network, count, queues, limits, params, prompts, ids, leaves, mask):
   tokens, lengths = prompts
   each = mask.shape[1]
   keys_values, hidden = decode.prefill(network, params, tokens, lengths)
-  before = attention_lib.Segment(leaves[0], leaves[1][:, None, None])
+  of_keys = jnp.repeat(lengths, len(leaves[1]) // len(lengths))[:, None]
+  before = attention_lib.Segment(
+    leaves[0], leaves[1][:, None, None], of_keys + jnp.arange(M)[None]
+  )
   position = jnp.repeat(leaves[1].sum(axis=1), mask.size // len(leaves[1]))
   context = decode.Context(
     (decode.prompt_segment(keys_values, lengths), before),
@@ -133,6 +136,8 @@ def test_the_simulation_on_lengths_worked_by_hand():
     ("learned", 3, 1, 2, 2, BOTH),
     ("rope", 2, 2, 4, B, BOTH),
     ("learned", 4, 1, 1, 1, BOTH),
+    ("sliding", 4, 4, 3, B, BOTH),
+    ("sliding", 2, 3, 5, 1, BOTH),
   ],
 )
 def test_lanes_change_nothing(

@@ -47,15 +47,20 @@ def test_each_row_sees_its_sequence_alone():
   rng = np.random.default_rng(1)
   own, held = play(PROBLEMS, rng)
   assert own.share == EACH
-  segment = own_cache.segment(own, jnp.asarray(C - 1))
+  first = jnp.asarray(np.repeat([7, 20], EACH), jnp.int32)
+  segment = own_cache.segment(own, jnp.asarray(C - 1), first)
   kept = np.asarray(segment.keys_values.k[0])
   mask = np.asarray(segment.mask)
+  positions = np.asarray(segment.positions)
   for row in range(ROWS):
     owner, place = divmod(row, EACH)
     seen = kept[owner][:, mask[owner, place, 0]]
     np.testing.assert_array_equal(seen, held[row, :, : C - 1])
+    np.testing.assert_array_equal(
+      positions[owner][mask[owner, place, 0]], first[row] + np.arange(C - 1)
+    )
   # What is still to be said is not seen.
-  assert own_cache.segment(own, jnp.asarray(2)).mask.sum() == 2 * ROWS
+  assert own_cache.segment(own, jnp.asarray(2), first).mask.sum() == 2 * ROWS
 
 
 def test_rows_that_do_not_move_keep_their_own():

@@ -58,8 +58,13 @@ def said(out):
   return [t[:n] for t, n in zip(out.tokens, out.length, strict=True)]
 
 
-def test_rollouts_of_prompts_are_the_full_forward_pass(tiny, prompts):
-  out = from_prompts(tiny, prompts)
+@pytest.fixture(params=["learned", "sliding"])
+def any_tiny(request, make_tiny):
+  return make_tiny(request.param, ("language", "thought", "outcome"), 0)
+
+
+def test_rollouts_of_prompts_are_the_full_forward_pass(any_tiny, prompts):
+  tiny, out = any_tiny, from_prompts(any_tiny, prompts)
   tokens, lengths = prompts
   prefixes = [tokens[r // 3, : lengths[r // 3]] for r in range(12)]
   for row, expected in enumerate(tiny.logprobs(prefixes, said(out))):
@@ -78,8 +83,10 @@ def test_a_rollout_ends_at_the_end_token_alone(tiny, prompts):
   assert any((t[:-1] == THOUGHT_END).any() for t in said(out))
 
 
-def test_scoring_replays_the_log_probabilities_of_the_sampler(tiny, prompts):
-  out = from_prompts(tiny, prompts)
+def test_scoring_replays_the_log_probabilities_of_the_sampler(
+  any_tiny, prompts
+):
+  tiny, out = any_tiny, from_prompts(any_tiny, prompts)
   score = jax.jit(scoring.completion_logprobs, static_argnums=(0, 5))
   logprobs, entropy = score(
     tiny.network,
@@ -119,8 +126,8 @@ def test_a_problem_takes_its_rollouts_along_when_problems_change_places(
   )
 
 
-def test_rollouts_of_prefixes_are_the_full_forward_pass(tiny, solutions):
-  out = from_thoughts(tiny, solutions)
+def test_rollouts_of_prefixes_are_the_full_forward_pass(any_tiny, solutions):
+  tiny, out = any_tiny, from_thoughts(any_tiny, solutions)
   tokens, thought_end, thought_mask, _ = solutions
   ends = np.repeat(thought_end.reshape(-1), 3)
   prefixes = [tokens[row // 9, : end + 1] for row, end in enumerate(ends)]

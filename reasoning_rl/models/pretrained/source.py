@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
@@ -26,6 +26,7 @@ class TensorInfo:
   dtype: str
 
 
+@runtime_checkable
 class TensorSource(Protocol):
   """Named tensors that are read one at a time."""
 
