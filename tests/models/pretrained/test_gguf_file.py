@@ -391,5 +391,8 @@ def test_smollm2_is_read_as_transformers_reads_it():
   for name, weight in theirs.items():
     np.testing.assert_allclose(source.read(name), weight.numpy(), atol=1e-6)
   read = transformers.AutoConfig.for_model(**source.config())
-  for key in ("rope_parameters", "rms_norm_eps", *SIZES):
+  for key in ("rope_parameters", *SIZES):
     assert getattr(read, key) == getattr(model.config, key)
+  # They keep the tail that 32 bits give the number; its config.json has none.
+  assert read.rms_norm_eps == 1e-5
+  assert model.config.rms_norm_eps == np.float32(1e-5)
