@@ -20,6 +20,8 @@ MOST_MAPPINGS = 30_000
 # Host code whose functions take no arrays and are called very often: beartype
 # alone checks them, for jaxtyping takes some 30 µs per call to track shapes.
 SHAPELESS = (
+  "reasoning_rl.models.pretrained.gguf_header",
+  "reasoning_rl.models.pretrained.strict_json",
   "reasoning_rl.tasks.arithmetic",
   "reasoning_rl.tasks.base",
   "reasoning_rl.tasks.countdown",
