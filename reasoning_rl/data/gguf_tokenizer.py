@@ -149,6 +149,12 @@ def _sentencepiece_fields(
   unknown = [i for i, kind in enumerate(types) if kind == _UNKNOWN]
   unknown = unknown or [metadata.get(_PREFIX + "unknown_token_id")]
   prefixed = metadata.get(_PREFIX + "add_space_prefix", True) is not False
+  if prefixed and _USER_DEFINED in types:
+    # The prefix comes first in SentencePiece, and such tokens do here.
+    raise TokenizerError(
+      f"{name} puts a space before every text and has user-defined tokens, and"
+      " both at once can't be read; give the model's tokenizer.json instead."
+    )
   prepend = {"type": "Prepend", "prepend": mark}
   to_marks = {"type": "Replace", "pattern": {"String": " "}, "content": mark}
   replace = {"type": "Replace", "pattern": {"String": mark}, "content": " "}

@@ -12,7 +12,7 @@ from typing import Any
 # and 0.3 million tokens. What is beyond these limits is no tokenizer, and is
 # refused before it is parsed, for parsing multiplies its size.
 MAX_BYTES = 48 * 2**20
-_MAX_COUNTS = {b",": 3_000_000, b"[": 1_000_000, b"{": 100_000}
+_MAX_COUNTS = {b",": 2_000_000, b":": 750_000, b"[": 750_000, b"{": 50_000}
 
 
 class TokenizerError(ValueError):

@@ -15,7 +15,7 @@ from typing import Any
 
 from reasoning_rl.data import token_files
 
-MAX_IDS = 2**20
+MAX_IDS = 2**19
 SPACE_MARK = "\u2581"
 _MAX_TOKEN_LENGTH = 4096
 
@@ -224,8 +224,14 @@ def _check_vocab(vocab: Any) -> dict[str, int]:
   if len(vocab) > MAX_IDS:
     raise _Wrong(f"its vocabulary holds more than {MAX_IDS} tokens")
   for token, index in vocab.items():
-    _check_text(token, "a token")
-    _check_id(index, token)
+    if type(index) is not int or not 0 <= index < MAX_IDS:
+      _check_id(index, token)
+    if not isinstance(token, str) or not 0 < len(token) <= _MAX_TOKEN_LENGTH:
+      _check_text(token, "a token")
+  try:
+    "".join(vocab).encode("utf-8")
+  except UnicodeEncodeError:
+    raise _Wrong("a token holds half of a surrogate pair") from None
   if len(set(vocab.values())) != len(vocab):
     raise _Wrong("two tokens of its vocabulary have the same id")
   return dict(vocab)
@@ -255,17 +261,15 @@ def _check_merges(merges: Any, vocab: Mapping[str, int]) -> list:
   checked = []
   for merge in merges:
     pair = merge.split(" ") if isinstance(merge, str) else merge
-    if not (
-      isinstance(pair, list | tuple)
-      and len(pair) == 2
-      and isinstance(pair[0], str)
-      and isinstance(pair[1], str)
-      and pair[0] in vocab
-      and pair[1] in vocab
-      and pair[0] + pair[1] in vocab
-    ):
+    try:
+      first, second = pair
+      known = type(pair) in (list, tuple) and first in vocab and second in vocab
+      known = known and first + second in vocab
+    except (TypeError, ValueError):
+      known = False
+    if not known:
       raise _Wrong(f"its merge {_short(merge)} is not of two tokens into one")
-    checked.append((pair[0], pair[1]))
+    checked.append((first, second))
   return checked
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import functools
+import io
+
 import numpy as np
 import pytest
 
@@ -76,6 +79,7 @@ _WORDS = (
   r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}%s|"
   r" ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
+_USER_DEFINED = ["\n", "\n\n", "\u2581\u2581", "\t", "<b>"]
 _ADDED = ("<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|pad|>")
 
 
@@ -147,3 +151,31 @@ def _train_byte_level(pre: str, missing: tuple[int, ...] = ()):
   for token in ("<think>", "</think>", "[table]"):
     tokenizer.add_tokens([tokenizers.AddedToken(token, **text)])
   return tokenizer
+
+
+@pytest.fixture(scope="session")
+def sentencepiece_models():
+  """Returns what trains a SentencePiece model with bytes to fall back on."""
+  return functools.cache(_train_sentencepiece)
+
+
+def _train_sentencepiece(prefix: bool) -> bytes:
+  import sentencepiece
+
+  model = io.BytesIO()
+  sentencepiece.SentencePieceTrainer.train(
+    sentence_iterator=iter(TRAINING_TEXTS),
+    model_writer=model,
+    vocab_size=420,
+    model_type="bpe",
+    byte_fallback=True,
+    # As Gemma has them; models with the prefix, as Llama 2, have none.
+    user_defined_symbols=[] if prefix else _USER_DEFINED,
+    normalization_rule_name="identity",
+    remove_extra_whitespaces=False,
+    add_dummy_prefix=prefix,
+    split_digits=True,
+    allow_whitespace_only_pieces=True,
+    minloglevel=2,
+  )
+  return model.getvalue()
