@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from reasoning_rl.data import tokenizers as tokenizers_lib
 
-Message = Mapping[str, str]
+Message = Mapping[str, Any]
 FAMILIES = ("smollm2", "llama3", "llama3.1", "qwen2.5", "qwen3", "gemma3")
 ROLES = ("system", "user", "assistant")
 _SYSTEM = {
