@@ -18,8 +18,11 @@ from typing import Protocol, runtime_checkable
 
 import sentencepiece
 
+from reasoning_rl.data import hf_tokenizer, token_files
+
 THOUGHT_DELIMITER = "\n"
 _SPACE_MARK = "\u2581"  # SentencePiece writes spaces as this character.
+_MAX_UNUSED_ROWS = 2048  # Qwen2.5 and Phi leave up to 905 at the end.
 
 
 @runtime_checkable
@@ -98,12 +101,12 @@ class CharacterTokenizer:
 
   def decode(self, ids: Iterable[int]) -> str:
     """Returns the text of `ids`, leaving padding and end tokens out."""
-    ids = _checked_ids(ids, self.vocab_size)
+    ids = token_files.checked_ids(ids, self.vocab_size)
     return "".join([self._text_of[index] for index in ids])
 
   def save(self, path: str | os.PathLike[str]) -> None:
     """Writes a JSON file."""
-    _write_bytes(path, self._to_json())
+    token_files.write_bytes(path, self._to_json())
 
   @classmethod
   def load(cls, path: str | os.PathLike[str]) -> CharacterTokenizer:
@@ -228,12 +231,12 @@ class SentencePieceTokenizer:
 
   def decode(self, ids: Iterable[int]) -> str:
     """Returns the text of `ids`, leaving padding and end tokens out."""
-    ids = _checked_ids(ids, self.vocab_size)
+    ids = token_files.checked_ids(ids, self.vocab_size)
     return self._processor.decode([i for i in ids if i not in self._skipped])
 
   def save(self, path: str | os.PathLike[str]) -> None:
     """Writes the `.model` file."""
-    _write_bytes(path, self._model)
+    token_files.write_bytes(path, self._model)
 
   def fingerprint(self) -> str:
     """Returns the SHA-256 of the model file."""
@@ -257,41 +260,57 @@ def make_tokenizer(
   """Returns the tokenizer that a config names.
 
   Args:
-    kind: "character" (needs `alphabet`) or "sentencepiece" (needs `path`).
+    kind: "character" (needs `alphabet`), "sentencepiece" or "huggingface"
+      (these need `path`).
     alphabet: Characters, a newline included.
-    path: A SentencePiece `.model` file.
+    path: A SentencePiece `.model` file; or a pretrained model's directory or
+      its tokenizer.json.
   """
   if kind == "character":
     return CharacterTokenizer(alphabet)
   if kind == "sentencepiece":
     return SentencePieceTokenizer.from_file(path)
+  if kind == hf_tokenizer.KIND:
+    return hf_tokenizer.HuggingFaceTokenizer.from_file(path)
   raise ValueError(
-    f"Unknown tokenizer {kind!r}; choose 'character' or 'sentencepiece'."
+    f"Unknown tokenizer {kind!r}; choose 'character', 'sentencepiece' or"
+    " 'huggingface'."
   )
 
 
 def load_tokenizer(path: str | os.PathLike[str]) -> Tokenizer:
-  """Reads a tokenizer of either kind: JSON by its suffix, else a model."""
-  if pathlib.Path(path).suffix == ".json":
-    return CharacterTokenizer.load(path)
-  return SentencePieceTokenizer.from_file(path)
+  """Reads a tokenizer of any kind.
 
-
-def _checked_ids(ids: Iterable[int], vocab_size: int) -> list[int]:
-  ids = [int(index) for index in ids]
-  if ids and not 0 <= min(ids) <= max(ids) < vocab_size:
-    wrong = next(index for index in ids if not 0 <= index < vocab_size)
-    raise ValueError(
-      f"Token id {wrong} is outside this tokenizer's {vocab_size} ids; decode"
-      " with the tokenizer that the model was trained with."
-    )
-  return ids
-
-
-def _write_bytes(path: str | os.PathLike[str], content: bytes) -> None:
-  """Replaces `path` in one move, so that no reader sees half a file."""
+  Args:
+    path: What a tokenizer's `save` wrote, a SentencePiece `.model` file, a
+      tokenizer.json, or a pretrained model's directory.
+  """
   path = pathlib.Path(path)
-  path.parent.mkdir(parents=True, exist_ok=True)
-  partial = path.with_name(f".{path.name}.incomplete")
-  partial.write_bytes(content)
-  os.replace(partial, path)
+  if path.is_dir():
+    return hf_tokenizer.HuggingFaceTokenizer.from_file(path)
+  if path.suffix != ".json":
+    return SentencePieceTokenizer.from_file(path)
+  fields = token_files.read_json(path)
+  if "model" in fields or fields.get("kind") == hf_tokenizer.KIND:
+    return hf_tokenizer.HuggingFaceTokenizer.from_file(path)
+  return CharacterTokenizer.load(path)
+
+
+def check_matches_model(tokenizer: Tokenizer, vocab_size: int) -> None:
+  """Refuses a tokenizer that cannot be the one a model was trained with.
+
+  Args:
+    tokenizer: The tokenizer.
+    vocab_size: Rows of the model's embedding. Models round it up, so a few may
+      be without a token.
+
+  Raises:
+    TokenizerError: If tokens have no row, or many rows no token.
+  """
+  rows = vocab_size - tokenizer.vocab_size
+  if 0 <= rows <= _MAX_UNUSED_ROWS:
+    return
+  raise token_files.TokenizerError(
+    f"The tokenizer has {tokenizer.vocab_size} ids and the model"
+    f" {vocab_size}; use the tokenizer that the model was trained with."
+  )
