@@ -57,6 +57,8 @@ def _add_task(config):
   # Permute names that mean nothing, afresh at every supervised step.
   config.data.rename = True
   config.data.max_prompt_tokens = 0  # 0: the task's longest prompt.
+  config.data.max_thought_tokens = 0  # 0: the task's longest thought, C.
+  config.data.max_thoughts = 0  # 0: as many as the task's solutions take, T.
   config.data.max_completion_tokens = 0  # 0: the task's longest solution.
 
 
