@@ -220,9 +220,12 @@ class Experiment:
     if problem.messages:
       raise ConfigError(
         f"problem {problem.id} is a conversation and the tokenizer has no chat"
-        " template: set the task's prompt_style to 'text'."
+        " template: set the task's prompt_style to 'ended'."
       )
-    return self.tokenizer.encode(problem.prompt)
+    first, *rest = map(
+      self.tokenizer.encode, problem.prompt.split(task_base.END)
+    )
+    return first + [i for part in rest for i in (self.tokenizer.end_id, *part)]
 
   def encode_solution(self, thoughts: Sequence[str]) -> list[int]:
     """Returns a solution's tokens: the end token closes the last thought."""

@@ -47,7 +47,7 @@ def warm_up(stage: stage_lib.Stage) -> dict[str, Any]:
         stage_lib.STREAMS["sft"],
       )
     validate = _Validation(stage)
-    params = experiment.policy.init(experiment.rng(stage_lib.STREAMS["init"]))
+    params = first_policy(stage)
     task = fit_lib.Fit(
       name=NAME,
       loss_fn=losses.supervised(experiment.policy),
@@ -71,6 +71,12 @@ def warm_up(stage: stage_lib.Stage) -> dict[str, Any]:
     }
 
   return stage.once(NAME, work)
+
+
+def first_policy(stage: stage_lib.Stage) -> Any:
+  """Returns the parameters that the warm-up starts from."""
+  experiment = stage.experiment
+  return experiment.policy.init(experiment.rng(stage_lib.STREAMS["init"]))
 
 
 def demonstrations(stage: stage_lib.Stage) -> types.SupervisedBatch:

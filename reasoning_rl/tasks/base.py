@@ -32,6 +32,9 @@ from jaxtyping import Array, Bool, Int
 
 SPLITS = ("train", "validation", "heldout")
 
+# Stands in a prompt where the tokenizer's end token belongs.
+END = "\x03"
+
 # Draws tried before a task counts as having no problem. The rarest split keeps
 # one draw in ten, so a healthy task fails with probability 0.9 ** 10000.
 MAX_DRAWS = 10_000
@@ -51,8 +54,8 @@ class Problem:
   Attributes:
     id: The problem's index, unique within its split.
     split: One of `SPLITS`.
-    prompt: What the policy reads. Of a task with an alphabet it ends in a
-      newline.
+    prompt: What the policy reads; ends in a newline. `END` in it is the end
+      token.
     answer: The answer in the one form the verifier accepts.
     facts: Plain data that the verifier and the oracle need. Its layout is the
       task's own.
