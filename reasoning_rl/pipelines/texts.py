@@ -74,7 +74,10 @@ def make_tokenizer(
         if isinstance(task, task_base.Demonstrated)
         else lambda problem: ()
       )
-      texts = [p.prompt + "".join(solution(p)) for p in problems]
+      texts = [
+        p.prompt.replace(task_base.END, "") + "".join(solution(p))
+        for p in problems
+      ]
       return tokenizers.SentencePieceTokenizer.train(
         texts, path, config.vocab_size
       )
