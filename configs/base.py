@@ -29,7 +29,8 @@ def make_full(config: ml_collections.ConfigDict) -> None:
 
 def _add_task(config):
   config.task = ml_collections.ConfigDict()
-  config.task.name = "arithmetic"  # Or "countdown"; its section counts.
+  # Or "countdown", "word_problems", "mental_arithmetic"; its section counts.
+  config.task.name = "arithmetic"
   config.task.arithmetic = ml_collections.ConfigDict(
     dict(
       modulus=10,  # Values are in [0, modulus).
@@ -50,6 +51,7 @@ def _add_task(config):
       max_value=99,  # Largest intermediate result.
     )
   )
+  _add_text_tasks(config)
   config.tokenizer = ml_collections.ConfigDict()
   config.tokenizer.kind = "character"  # Or "sentencepiece".
   config.tokenizer.path = ""  # SentencePiece model; "" trains one.
@@ -58,7 +60,40 @@ def _add_task(config):
   # Permute names that mean nothing, afresh at every supervised step.
   config.data.rename = True
   config.data.max_prompt_tokens = 0  # 0: the task's longest prompt.
+  config.data.max_thought_tokens = 0  # 0: the task's longest thought, C.
+  config.data.max_thoughts = 0  # 0: as many as the task's solutions take, T.
   config.data.max_completion_tokens = 0  # 0: the task's longest solution.
+
+
+def _prompt():
+  return dict(
+    prompt_style="ended",  # Or "blank_line" or "chat"; see tasks/prompts.py.
+    shots=4,  # Worked examples in the prompt.
+    reasoning="chain",  # Or "least_to_most", or "none": the answer alone.
+    instructed=False,  # An instruction first; without examples there is one.
+    prompt_seed=0,  # Chooses the examples.
+  )
+
+
+def _add_text_tasks(config):
+  config.task.word_problems = ml_collections.ConfigDict(
+    dict(
+      steps=1,  # Computations that the answer needs, 1 to 3.
+      max_number=20,  # Largest to begin with, to add or to take away.
+      max_factor=9,  # Largest to multiply with or to divide by.
+      max_result=60,  # Largest result.
+      operators="+-*/",  # Any of them.
+    )
+    | _prompt()
+  )
+  config.task.mental_arithmetic = ml_collections.ConfigDict(
+    dict(
+      operation="sum",  # Or "difference" or "product".
+      terms=2,  # Numbers in a question.
+      max_number=99,  # Largest of them.
+    )
+    | _prompt()
+  )
 
 
 def _add_networks(config):
@@ -222,6 +257,15 @@ def _add_measuring(config):
       lanes=0,  # Rows per problem decoded at once; 0: all. Not of "distinct".
       pool_mebibytes=512,  # Keys and values held at once; more problems wait.
       value_kind="score",  # Of an unvisited child; or "siblings", as mctx.
+    )
+  )
+  config.preflight = ml_collections.ConfigDict(
+    dict(
+      problems=64,  # Validation problems, all different.
+      rollouts=8,  # Samples of each: a group, G.
+      min_mixed=0.2,  # Least share of groups with right and wrong samples.
+      max_truncated=0.2,  # Largest share of samples that find no end.
+      max_unparsed=0.3,  # Largest share that ends without a final answer.
     )
   )
   config.reproduce = ml_collections.ConfigDict()

@@ -25,7 +25,12 @@ SHAPELESS = (
   "reasoning_rl.tasks.arithmetic",
   "reasoning_rl.tasks.base",
   "reasoning_rl.tasks.countdown",
+  "reasoning_rl.tasks.final_answer",
+  "reasoning_rl.tasks.mental_arithmetic",
+  "reasoning_rl.tasks.prompts",
   "reasoning_rl.tasks.registry",
+  "reasoning_rl.tasks.word_problems",
+  "reasoning_rl.tasks.worked",
 )
 
 

@@ -22,6 +22,7 @@ from reasoning_rl.evaluation import report as report_lib
 from reasoning_rl.pipelines import claims, committed, measure, train_prm, trees
 from reasoning_rl.pipelines import config as config_lib
 from reasoning_rl.pipelines import experiment as experiment_lib
+from reasoning_rl.pipelines import quality as quality_lib
 from reasoning_rl.pipelines import search as search_lib
 from reasoning_rl.pipelines import stage as stage_lib
 from reasoning_rl.pipelines import workdir as workdir_lib
@@ -335,23 +336,15 @@ class _Evaluation:
 
   def _quality(self, validation, heldout):
     """Measures the PRM against the oracle, which no training has seen."""
-    label = lambda problems, samples: measure.oracle_labels(
+    found, why_not = quality_lib.of_prm(
       self._experiment,
-      problems,
-      samples,
+      (self._validation, validation),
+      (self._heldout, heldout),
       min(_ORACLE_SAMPLES, max(self._budgets)),
     )
-    quality = measure.prm_quality(
-      "PRM",
-      label(self._validation, validation),
-      label(self._heldout, heldout),
-    )
-    if quality is None:
-      self._notes.append(
-        "PRM quality was not measured: the validation solutions are all right"
-        " or all wrong."
-      )
-    return [] if quality is None else [quality]
+    if found is None:
+      self._notes.append(why_not)
+    return [] if found is None else [found]
 
   def _say(self, text: str) -> None:
     self._stage.progress.say(f"  {text}")

@@ -21,13 +21,11 @@ from reasoning_rl.data import batching, tokenizers
 from reasoning_rl.decoding import expand, rollouts, sampling
 from reasoning_rl.models import network as network_lib
 from reasoning_rl.models import transformer
-from reasoning_rl.pipelines import devices, methods
+from reasoning_rl.pipelines import devices, methods, texts
 from reasoning_rl.pipelines.errors import ConfigError
 from reasoning_rl.tasks import base as task_base
 from reasoning_rl.tasks import registry
 from reasoning_rl.training import sharding as sharding_lib
-
-_TOKENIZER_PROBLEMS = 500  # Texts that a SentencePiece model is trained on.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -116,6 +114,8 @@ class Experiment:
     """The task's on-device verifier, None where it has none."""
     if self.config.tokenizer.kind != "character":
       return None
+    if not isinstance(self.task, task_base.DeviceVerified):
+      return None
     return self.task.make_answer_check(
       self.tokenizer.encode, self.tokenizer.end_id
     )
@@ -124,6 +124,8 @@ class Experiment:
   def interchangeable_ids(self) -> Int[np.ndarray, " K"]:
     """Ids whose permutations mean nothing to the task; see `data.rename`."""
     if not self.config.data.rename or self.config.tokenizer.kind != "character":
+      return np.zeros(0, np.int32)
+    if not isinstance(self.task, task_base.Lettered):
       return np.zeros(0, np.int32)
     return np.array(self.tokenizer.encode(self.task.interchangeable), np.int32)
 
@@ -205,14 +207,25 @@ class Experiment:
     return self._batch(task_base.different(self.task, split, start, count))
 
   def _batch(self, problems: tuple[task_base.Problem, ...]) -> ProblemBatch:
-    encode = self.tokenizer.encode
     prompt, length = batching.prompt_batch(
-      [encode(p.prompt) for p in problems], self.prompt_size
+      [self.encode_prompt(p) for p in problems], self.prompt_size
     )
-    answers = [encode(p.answer) for p in problems]
+    answers = [self.tokenizer.encode(p.answer) for p in problems]
     answer, _ = batching.pad_rows(answers, max(map(len, answers)))
     ids = np.array([p.id for p in problems], np.int32)
     return ProblemBatch(problems, prompt, length, ids, answer)
+
+  def encode_prompt(self, problem: task_base.Problem) -> list[int]:
+    """Returns the tokens that the policy reads of a problem."""
+    if problem.messages:
+      raise ConfigError(
+        f"problem {problem.id} is a conversation and the tokenizer has no chat"
+        " template: set the task's prompt_style to 'ended'."
+      )
+    first, *rest = map(
+      self.tokenizer.encode, problem.prompt.split(task_base.END)
+    )
+    return first + [i for part in rest for i in (self.tokenizer.end_id, *part)]
 
   def encode_solution(self, thoughts: Sequence[str]) -> list[int]:
     """Returns a solution's tokens: the end token closes the last thought."""
@@ -288,7 +301,7 @@ def _build(config, directory) -> Experiment:
   options = config.task[config.task.name].to_dict() if known else {}
   # Problems do not depend on the run's seed: seeds share their held-out set.
   task = registry.make(config.task.name, **options)
-  tokenizer = _tokenizer(config, task, directory)
+  tokenizer = texts.make_tokenizer(config.tokenizer, task, directory)
   if config.prm.trunk not in ("separate", "shared"):
     raise ValueError(
       f"prm.trunk is {config.prm.trunk!r}; use 'separate' or 'shared'."
@@ -311,7 +324,6 @@ def _build(config, directory) -> Experiment:
       " the policy's layers: set it to 0, or prm.kind to 'head'."
     )
   mesh, problem_mesh = devices.meshes(config.mesh)
-  thought_size = task.max_thought_chars
   experiment = Experiment(
     config=config,
     task=task,
@@ -321,12 +333,7 @@ def _build(config, directory) -> Experiment:
     orm=make_reward_model("outcome"),
     mesh=mesh,
     problem_mesh=problem_mesh,
-    prompt_size=config.data.max_prompt_tokens or task.max_prompt_chars,
-    completion_size=(
-      config.data.max_completion_tokens or task.max_thoughts * thought_size
-    ),
-    thought_size=thought_size,
-    max_thoughts=task.max_thoughts,
+    **texts.sizes(config.data, task),
   )
   _check_context(experiment)
   methods.check(config)
@@ -358,16 +365,3 @@ def _reward_model(config, tokenizer, head) -> network_lib.Network:
   if config.prm.kind == "implicit":
     return _network(config, tokenizer, 0, "language", "implicit")
   return _network(config, tokenizer, config.prm.extra_layers, head)
-
-
-def _tokenizer(config, task, directory) -> tokenizers.Tokenizer:
-  kind, path = config.tokenizer.kind, config.tokenizer.path
-  if kind == "sentencepiece" and not path:
-    path = directory / "tokenizer.model"
-    if not path.exists():
-      problems = [task.problem("train", i) for i in range(_TOKENIZER_PROBLEMS)]
-      texts = [p.prompt + "".join(task.demonstration(p)) for p in problems]
-      return tokenizers.SentencePieceTokenizer.train(
-        texts, path, config.tokenizer.vocab_size
-      )
-  return tokenizers.make_tokenizer(kind, alphabet=task.alphabet, path=path)

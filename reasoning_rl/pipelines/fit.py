@@ -30,7 +30,8 @@ class Fit:
     name: Names its checkpoints and metrics.
     loss_fn: `loss_fn(params, batch, rng) -> (loss, metrics)`.
     batch_at: `batch_at(step, params) -> batch`; may return (batch, metrics).
-    num_steps: Updates to make.
+    num_steps: Updates to make. 0 keeps the parameters as they are; nothing is
+      asked of `batch_at` then.
     optimizer: A config section of `OptimizerConfig`'s fields.
     decay_steps: Steps in which the learning rate decays; 0: `num_steps`.
     repeat: Updates from one batch; `batch_at` is asked every `repeat` steps.
@@ -131,6 +132,9 @@ def _loop(
       report(late.flush(state))
       notes = notes | {"finished": done}
       checkpoint_lib.save(directory, step, state, notes)
+  if checkpoint_lib.latest_step(directory) is None:  # There were no steps.
+    notes = notes | {"finished": True}
+    checkpoint_lib.save(directory, step, state, notes)
   bar.close()
   return state.params, notes
 

@@ -19,6 +19,7 @@ from reasoning_rl.data import batching
 from reasoning_rl.pipelines import batches, collect, losses, train_sft
 from reasoning_rl.pipelines import fit as fit_lib
 from reasoning_rl.pipelines import stage as stage_lib
+from reasoning_rl.pipelines.errors import ConfigError
 
 
 def run(config: ml_collections.ConfigDict, path: pathlib.Path) -> None:
@@ -78,7 +79,10 @@ def train(
 def solutions(
   stage: stage_lib.Stage, names: Sequence[int | str]
 ) -> types.SupervisedBatch:
-  """Returns the seed demonstrations and the right solutions of datasets."""
+  """Returns the seed demonstrations and the right solutions of datasets.
+
+  The seeds are those of the warm-up: none if it has no steps.
+  """
   experiment = stage.experiment
   found = collect.load(stage, names)
   right = np.flatnonzero(np.asarray(found.outcome_reward) > 0)
@@ -89,16 +93,23 @@ def solutions(
     ): row
     for row in right
   }
-  demonstrations = train_sft.demonstrations(stage)
+  seeds = []
+  if stage.config.sft.max_steps:
+    seeds = [train_sft.demonstrations(stage)]
+  if not different and not seeds:
+    raise ConfigError(
+      "none of the sampled solutions is right, so there is nothing to imitate:"
+      " see scripts/preflight.py, and make the task easier."
+    )
   if not different:
-    return demonstrations
+    return seeds[0]
   rows = list(different.values())
   cut = lambda x, size: [
     row[:n].tolist() for row, n in zip(x[rows], size[rows], strict=True)
   ]
   return batching.concatenate(
     [
-      demonstrations,
+      *seeds,
       batching.supervised_batch(
         cut(found.prompt, found.prompt_length),
         cut(found.completion, found.completion_length),

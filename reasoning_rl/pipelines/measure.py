@@ -13,7 +13,7 @@ from jaxtyping import Bool, Float
 
 from reasoning_rl import masking, types
 from reasoning_rl.decoding import sampling, scoring
-from reasoning_rl.evaluation import accounting, accuracy, reward_quality
+from reasoning_rl.evaluation import accounting, accuracy
 from reasoning_rl.pipelines import experiment as experiment_lib
 from reasoning_rl.pipelines import sampler as sampler_lib
 from reasoning_rl.pipelines import search as search_lib
@@ -324,55 +324,3 @@ def sampling_cost(
     peak_cache_bytes=(prompt + tokens) * per_token,
     seconds=samples.seconds * budget,
   )
-
-
-def oracle_labels(
-  experiment: experiment_lib.Experiment,
-  problems: experiment_lib.ProblemBatch,
-  samples: ScoredSamples,
-  per_problem: int,
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-  """Returns PRM scores and the oracle's verdicts of the first samples.
-
-  Returns:
-    Scores, verdicts and mask [rows, T], and each row's problem id.
-  """
-  total = samples.correct.shape[1]
-  scores, mask = samples.thought_scores, samples.thought_mask
-  verdicts = np.zeros(mask.shape, bool)
-  found = samples.trajectory
-  for row in range(len(problems) * total):
-    problem, which = divmod(row, total)
-    if which >= per_problem:
-      continue
-    end = found.thought_end[row, : found.thought_count[row]]
-    cuts = np.split(
-      found.completion[row, : found.completion_length[row]], end + 1
-    )
-    thoughts = [
-      experiment.completion_text(c.tolist()).removesuffix("\n") + "\n"
-      for c in cuts[: len(end)]
-    ]
-    said = experiment.task.thought_correct(problems.problems[problem], thoughts)
-    verdicts[problem, which, : len(said)] = said
-  keep = lambda x: x[:, :per_problem].reshape(-1, x.shape[-1])
-  ids = np.repeat(problems.problem_id, per_problem)
-  return keep(scores), keep(verdicts), keep(mask), ids
-
-
-def prm_quality(
-  name: str, validation: tuple, heldout: tuple
-) -> reward_quality.RewardQuality | None:
-  """Measures a PRM on held-out solutions; its threshold is from validation.
-
-  Returns:
-    None where the validation solutions are all right or all wrong: there is
-    then no threshold to choose.
-  """
-  scores, verdicts, mask, _ = validation
-  right = np.all(verdicts | ~mask, axis=1)
-  if right.all() or not right.any():
-    return None
-  threshold = reward_quality.choose_threshold(scores, verdicts, mask)
-  scores, verdicts, mask, ids = heldout
-  return reward_quality.measure(name, scores, verdicts, mask, ids, threshold)

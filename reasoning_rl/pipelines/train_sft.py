@@ -15,6 +15,7 @@ from reasoning_rl.pipelines import fit as fit_lib
 from reasoning_rl.pipelines import sampler as sampler_lib
 from reasoning_rl.pipelines import stage as stage_lib
 from reasoning_rl.pipelines.errors import ConfigError
+from reasoning_rl.tasks import base as task_base
 
 NAME = "sft"
 # Training problems from here on are searched, and never demonstrated.
@@ -28,51 +29,74 @@ def run(config: ml_collections.ConfigDict, path: pathlib.Path) -> None:
 
 
 def warm_up(stage: stage_lib.Stage) -> dict[str, Any]:
-  """Trains the first policy; its checkpoints are `policy/sft`."""
+  """Trains the first policy; its checkpoints are `policy/sft`.
+
+  A warm-up of 0 steps keeps the policy as it is, for one that begins
+  pretrained; nothing is demonstrated then.
+  """
   config = stage.config.sft
   experiment = stage.experiment
 
   def work():
-    source = demonstrations(stage)
+    batch_at = None
+    if config.max_steps:
+      batch_at = batches.batch_fn(
+        experiment,
+        demonstrations(stage),
+        config.batch_size,
+        stage_lib.STREAMS["sft"],
+      )
     validate = _Validation(stage)
-    params = experiment.policy.init(experiment.rng(stage_lib.STREAMS["init"]))
+    params = first_policy(stage)
     task = fit_lib.Fit(
       name=NAME,
       loss_fn=losses.supervised(experiment.policy),
-      batch_at=batches.batch_fn(
-        experiment, source, config.batch_size, stage_lib.STREAMS["sft"]
-      ),
+      batch_at=batch_at,
       num_steps=config.max_steps,
       optimizer=config.optimizer,
       decay_steps=config.decay_steps,
       stop=validate,
     )
-    _, notes = stage.fit(
+    params, notes = stage.fit(
       task, params, stage.policy_directory(NAME), stage_lib.STREAMS["sft"]
     )
+    if not config.max_steps:
+      validate(0, params, notes)
     history = notes["validation"]
     return {
       "steps": history[-1][0],
       "validation_pass_at_1": history[-1][1],
       "validation": history,
-      "demonstrations": config.demonstrations,
+      "demonstrations": config.demonstrations if config.max_steps else 0,
     }
 
   return stage.once(NAME, work)
 
 
+def first_policy(stage: stage_lib.Stage) -> Any:
+  """Returns the parameters that the warm-up starts from."""
+  experiment = stage.experiment
+  return experiment.policy.init(experiment.rng(stage_lib.STREAMS["init"]))
+
+
 def demonstrations(stage: stage_lib.Stage) -> types.SupervisedBatch:
   """Returns the seed demonstrations, of the first training problems."""
   experiment, count = stage.experiment, stage.config.sft.demonstrations
+  task = experiment.task
+  if not isinstance(task, task_base.Demonstrated):
+    raise ConfigError(
+      f"the task {task.name!r} has no demonstrations: start from a pretrained"
+      " policy, set sft.max_steps to 0, and leave 'demonstrations' out of"
+      " loop.baselines."
+    )
   if not 0 < count <= MAX_DEMONSTRATIONS:
     raise ConfigError(
       f"sft.demonstrations is {count}: give at least 1 and at most"
       f" {MAX_DEMONSTRATIONS}, since the problems beyond are searched."
     )
-  task = experiment.task
   seeds = [task.problem("train", i) for i in range(count)]
   return batching.supervised_batch(
-    [experiment.tokenizer.encode(problem.prompt) for problem in seeds],
+    [experiment.encode_prompt(problem) for problem in seeds],
     [
       experiment.encode_solution(task.demonstration(problem))
       for problem in seeds

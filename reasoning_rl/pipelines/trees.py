@@ -9,6 +9,7 @@ from reasoning_rl.pipelines import experiment as experiment_lib
 from reasoning_rl.pipelines import measure
 from reasoning_rl.pipelines import search as search_lib
 from reasoning_rl.search import extract
+from reasoning_rl.tasks import base as task_base
 
 
 def views(
@@ -59,7 +60,7 @@ def view(
     records.append(
       tree_view.NodeView(
         parent=-1 if is_root else place[int(tree.parents[row, node])],
-        thought=problem.prompt.strip() if is_root else text,
+        thought=problem.shown if is_root else text,
         thought_reward=(
           float("nan") if is_root else float(tree.thought_rewards[row, node])
         ),
@@ -81,7 +82,7 @@ def view(
     seconds=found.seconds,
   )
   return tree_view.TreeView(
-    problem.prompt.strip(), problem.answer, method, tuple(records), cost
+    problem.shown, problem.answer, method, tuple(records), cost
   )
 
 
@@ -102,12 +103,20 @@ def _value(tree, row, node) -> float:
   return float(tree.qvalues[row, node])
 
 
-def _verdict(experiment, problem, tree, row, node) -> bool:
-  """Returns whether the thought is right, for the reader of the report."""
+def _verdict(experiment, problem, tree, row, node) -> bool | None:
+  """Returns whether the thought is right, for the reader of the report.
+
+  Without an oracle nobody knows, but of a complete solution the verifier does.
+  """
+  has_oracle = isinstance(experiment.task, task_base.Oracle)
+  if not has_oracle and not tree.terminal_mask[row, node]:
+    return None
   texts = []
   for step in extract.path_to(tree, row, node):
     tokens = tree.tokens[row, step, : tree.lengths[row, step]].tolist()
     texts.append(experiment.completion_text(tokens).removesuffix("\n") + "\n")
+  if not has_oracle:
+    return experiment.task.verify(problem, "".join(texts))
   return experiment.task.thought_correct(problem, texts)[-1]
 
 

@@ -1,4 +1,8 @@
-"""What a task is: problems in disjoint splits, a verifier and an oracle.
+"""What a task is: problems in disjoint splits, and a verifier.
+
+Every task has those. What only some have are protocols of their own, asked for
+with `isinstance`: bounds on its texts, demonstrations, an exact oracle, an
+alphabet, a verifier that runs on the device.
 
 A completion is text made of thoughts, each ending in a newline; the last
 thought of a complete solution carries the answer. The end-of-text token belongs
@@ -28,6 +32,9 @@ from jaxtyping import Array, Bool, Int
 
 SPLITS = ("train", "validation", "heldout")
 
+# Stands in a prompt where the tokenizer's end token belongs.
+END = "\x03"
+
 # Draws tried before a task counts as having no problem. The rarest split keeps
 # one draw in ten, so a healthy task fails with probability 0.9 ** 10000.
 MAX_DRAWS = 10_000
@@ -47,11 +54,16 @@ class Problem:
   Attributes:
     id: The problem's index, unique within its split.
     split: One of `SPLITS`.
-    prompt: What the policy reads; ends in a newline.
+    prompt: What the policy reads; ends in a newline. `END` in it is the end
+      token.
     answer: The answer in the one form the verifier accepts.
     facts: Plain data that the verifier and the oracle need. Its layout is the
       task's own.
     identity: What the problem is, up to renaming and reordering.
+    messages: The turns of a conversation, (role, text) each, that the policy
+      reads instead of `prompt`; see `prompts`. Empty: it reads `prompt`.
+    question: The problem without instructions and worked examples. Empty: it
+      is `prompt`.
   """
 
   id: int
@@ -60,6 +72,13 @@ class Problem:
   answer: str
   facts: tuple[Any, ...]
   identity: str
+  messages: tuple[tuple[str, str], ...] = ()
+  question: str = ""
+
+  @property
+  def shown(self) -> str:
+    """What a reader of the report sees of the problem."""
+    return (self.question or self.prompt).strip()
 
 
 # (completion tokens, completion length, answer tokens) -> is it right?
@@ -73,9 +92,6 @@ AnswerCheck = Callable[
 class Task(Protocol):
   """A family of problems at one difficulty.
 
-  `thought_correct`, `reachable` and `first_error` are the oracle. They are for
-  measuring only: no training signal may come from them.
-
   Attributes:
     name: The task's name in the registry.
     version: Changes whenever the texts or the verdicts change; stored with
@@ -85,16 +101,19 @@ class Task(Protocol):
   name: str
   version: str
 
-  @property
-  def alphabet(self) -> str:
-    """Every character that the task's texts can contain, sorted."""
+  def problem(self, split: str, index: int) -> Problem:
+    """Returns problem `index` (unlimited, from 0) of a split."""
 
-  @property
-  def interchangeable(self) -> str:
-    """Characters of which any permutation gives an equivalent problem.
+  def extract_answer(self, completion: str) -> str | None:
+    """Returns the final answer to vote with, None if there is none."""
 
-    A solution, permuted alike, stays right or wrong in all its thoughts.
-    """
+  def verify(self, problem: Problem, completion: str) -> bool:
+    """Returns whether a completion solves the problem; fails closed."""
+
+
+@typing.runtime_checkable
+class Bounded(Protocol):
+  """What a task has whose texts are of limited size."""
 
   @property
   def max_prompt_chars(self) -> int:
@@ -108,17 +127,21 @@ class Task(Protocol):
   def max_thought_chars(self) -> int:
     """No well-formed thought is longer, its newline included."""
 
-  def problem(self, split: str, index: int) -> Problem:
-    """Returns problem `index` (unlimited, from 0) of a split."""
+
+@typing.runtime_checkable
+class Demonstrated(Protocol):
+  """What a task has that can solve its own problems."""
 
   def demonstration(self, problem: Problem) -> tuple[str, ...]:
     """Returns the thoughts of a right solution."""
 
-  def extract_answer(self, completion: str) -> str | None:
-    """Returns the final answer to vote with, None if there is none."""
 
-  def verify(self, problem: Problem, completion: str) -> bool:
-    """Returns whether a completion solves the problem; fails closed."""
+@typing.runtime_checkable
+class Oracle(Protocol):
+  """What a task has that knows which thoughts are right.
+
+  For measuring only: no training signal may come from it.
+  """
 
   def thought_correct(
     self, problem: Problem, thoughts: Sequence[str]
@@ -132,6 +155,27 @@ class Task(Protocol):
     self, problem: Problem, thoughts: Sequence[str]
   ) -> int | None:
     """Returns the first thought after which the goal is out of reach."""
+
+
+@typing.runtime_checkable
+class Lettered(Protocol):
+  """What a task has that a character tokenizer can be made for."""
+
+  @property
+  def alphabet(self) -> str:
+    """Every character that the task's texts can contain, sorted."""
+
+  @property
+  def interchangeable(self) -> str:
+    """Characters of which any permutation gives an equivalent problem.
+
+    A solution, permuted alike, stays right or wrong in all its thoughts.
+    """
+
+
+@typing.runtime_checkable
+class DeviceVerified(Protocol):
+  """What a task has whose verifier may run on the device."""
 
   def make_answer_check(
     self, encode: Callable[[str], list[int]], end_id: int

@@ -7,10 +7,22 @@ import difflib
 from collections.abc import Iterable
 from typing import Any
 
-from reasoning_rl.tasks import arithmetic, base, countdown
+from reasoning_rl.tasks import (
+  arithmetic,
+  base,
+  countdown,
+  mental_arithmetic,
+  word_problems,
+)
 
 TASKS = {
-  task.name: task for task in (arithmetic.Arithmetic, countdown.Countdown)
+  task.name: task
+  for task in (
+    arithmetic.Arithmetic,
+    countdown.Countdown,
+    mental_arithmetic.MentalArithmetic,
+    word_problems.WordProblems,
+  )
 }
 
 

@@ -8,10 +8,9 @@ from reasoning_rl.tasks import arithmetic, base, registry
 @pytest.mark.parametrize("name", sorted(registry.TASKS))
 def test_every_task_keeps_the_protocol_and_its_promised_bounds(name):
   task = registry.make(name)
-  assert isinstance(task, base.Task)
+  assert isinstance(task, base.Task) and isinstance(task, base.Bounded)
+  assert isinstance(task, base.Oracle) and isinstance(task, base.Demonstrated)
   assert task.name == name and task.version
-  assert list(task.alphabet) == sorted(set(task.alphabet))
-  assert "\n" in task.alphabet
   for index in range(60):
     problem = task.problem("train", index)
     thoughts = task.demonstration(problem)
@@ -21,7 +20,25 @@ def test_every_task_keeps_the_protocol_and_its_promised_bounds(name):
     assert len(thoughts) <= task.max_thoughts
     assert max(map(len, thoughts)) <= task.max_thought_chars
     assert all(thought.index("\n") == len(thought) - 1 for thought in thoughts)
-    assert set(problem.prompt + "".join(thoughts)) <= set(task.alphabet)
+    assert task.verify(problem, "".join(thoughts))
+
+
+@pytest.mark.parametrize("name", ["arithmetic", "countdown"])
+def test_the_alphabet_of_a_lettered_task_holds_its_texts(name):
+  task = registry.make(name)
+  assert isinstance(task, base.Lettered)
+  assert list(task.alphabet) == sorted(set(task.alphabet))
+  assert "\n" in task.alphabet
+  for index in range(60):
+    problem = task.problem("train", index)
+    text = problem.prompt + "".join(task.demonstration(problem))
+    assert set(text) <= set(task.alphabet)
+
+
+def test_free_text_has_no_alphabet_and_no_check_on_the_device():
+  task = registry.make("word_problems")
+  assert not isinstance(task, base.Lettered)
+  assert not isinstance(task, base.DeviceVerified)
 
 
 @pytest.mark.parametrize("name", sorted(registry.TASKS))

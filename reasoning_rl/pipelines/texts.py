@@ -1,0 +1,90 @@
+"""What the config says of a task's texts: their tokenizer and their sizes."""
+
+from __future__ import annotations
+
+import pathlib
+
+import ml_collections
+
+from reasoning_rl.data import tokenizers
+from reasoning_rl.pipelines.errors import ConfigError
+from reasoning_rl.tasks import base as task_base
+
+_TOKENIZER_PROBLEMS = 500  # Texts that a SentencePiece model is trained on.
+
+# Keys of the section `data`, and the bound of the task that stands in for 0.
+_BOUNDS = {
+  "max_prompt_tokens": "max_prompt_chars",
+  "max_thought_tokens": "max_thought_chars",
+  "max_thoughts": "max_thoughts",
+}
+
+
+def sizes(
+  data: ml_collections.ConfigDict, task: task_base.Task
+) -> dict[str, int]:
+  """Returns the limits on texts: what `data` sets, else the task's own.
+
+  Args:
+    data: The config's section of that name.
+    task: Its texts have a token per character at most.
+
+  Returns:
+    The fields of `Experiment` that hold them.
+  """
+  size = {}
+  for key, bound in _BOUNDS.items():
+    size[key] = data[key]
+    if not size[key] and isinstance(task, task_base.Bounded):
+      size[key] = getattr(task, bound)
+    if size[key] < 1:
+      raise ConfigError(
+        f"data.{key} is {size[key]} and the task {task.name!r} has no bound of"
+        " its own: set it to 1 or more."
+      )
+  longest = size["max_thoughts"] * size["max_thought_tokens"]
+  return {
+    "prompt_size": size["max_prompt_tokens"],
+    "completion_size": data.max_completion_tokens or longest,
+    "thought_size": size["max_thought_tokens"],
+    "max_thoughts": size["max_thoughts"],
+  }
+
+
+def make_tokenizer(
+  config: ml_collections.ConfigDict,
+  task: task_base.Task,
+  directory: pathlib.Path,
+) -> tokenizers.Tokenizer:
+  """Returns the tokenizer of a run.
+
+  Args:
+    config: The section `tokenizer`.
+    task: Gives the alphabet, or the texts that a SentencePiece model is
+      trained on.
+    directory: Keeps that model.
+  """
+  kind, path = config.kind, config.path
+  if kind == "sentencepiece" and not path:
+    path = directory / "tokenizer.model"
+    if not path.exists():
+      problems = [task.problem("train", i) for i in range(_TOKENIZER_PROBLEMS)]
+      solution = (
+        task.demonstration
+        if isinstance(task, task_base.Demonstrated)
+        else lambda problem: ()
+      )
+      texts = [
+        p.prompt.replace(task_base.END, "") + "".join(solution(p))
+        for p in problems
+      ]
+      return tokenizers.SentencePieceTokenizer.train(
+        texts, path, config.vocab_size
+      )
+  if kind == "character" and not isinstance(task, task_base.Lettered):
+    raise ConfigError(
+      f"the task {task.name!r} is free text and has no alphabet: set"
+      " tokenizer.kind to another than 'character'."
+    )
+  alphabet = task.alphabet if isinstance(task, task_base.Lettered) else ""
+  return tokenizers.make_tokenizer(kind, alphabet=alphabet, path=path)
