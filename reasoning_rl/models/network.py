@@ -20,7 +20,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key
 
 from reasoning_rl.models import attention as attention_lib
-from reasoning_rl.models import transformer
+from reasoning_rl.models import linear, transformer
 
 Params = Any
 
@@ -196,6 +196,13 @@ class Network:
     return _Module(self.config).apply(
       {"params": params}, logprob, method="implicit"
     )
+
+  def merge(self, params: Params) -> Params:
+    """Returns parameters with the adapters folded into the kernels.
+
+    For export and for sampling; they mean the same network without adapters.
+    """
+    return linear.merge(params, self.config.lora_alpha)
 
   def num_params(self) -> int:
     """Returns the parameters that a token is multiplied with.

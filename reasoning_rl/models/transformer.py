@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -11,8 +12,10 @@ from jaxtyping import Array, Float, Int
 
 from reasoning_rl import masking
 from reasoning_rl.models import attention as attention_lib
+from reasoning_rl.models import linear as linear_lib
 
 HEADS = frozenset({"language", "value", "thought", "outcome", "implicit"})
+LORA_TARGETS = ("q", "k", "v", "out", "gate", "up", "down")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,6 +36,9 @@ class NetworkConfig:
     tied_embedding: Whether the language head is the embedding, transposed.
     heads: Which of "language", "value", "thought", "outcome" and "implicit"
       exist; "implicit" reads what "language" says.
+    lora_rank: Rank of the adapters beside the kernels; 0: there are none.
+    lora_alpha: They are scaled by lora_alpha / lora_rank.
+    lora_targets: Which kernels of a block get one.
   """
 
   vocab_size: int
@@ -47,6 +53,9 @@ class NetworkConfig:
   rope_base: float = 10_000.0
   tied_embedding: bool = True
   heads: tuple[str, ...] = ("language",)
+  lora_rank: int = 0
+  lora_alpha: float = 16.0
+  lora_targets: tuple[str, ...] = LORA_TARGETS
 
   def __post_init__(self):
     """Refuses sizes that cannot work."""
@@ -64,6 +73,12 @@ class NetworkConfig:
       raise ValueError(f"unknown heads {sorted(unknown)}.")
     if "implicit" in self.heads and "language" not in self.heads:
       raise ValueError('an "implicit" head needs a "language" head.')
+    if self.lora_rank < 0:
+      raise ValueError(f"lora_rank is {self.lora_rank}; use 0 for none.")
+    if unknown := sorted(set(self.lora_targets) - set(LORA_TARGETS)):
+      raise ValueError(
+        f"unknown lora_targets {unknown}; choose from {list(LORA_TARGETS)}."
+      )
 
 
 class RMSNorm(nn.Module):
@@ -94,6 +109,26 @@ def residual_init(num_layers: int) -> nn.initializers.Initializer:
   )
 
 
+def linear(
+  config: NetworkConfig, name: str, *features: int, **options: Any
+) -> linear_lib.Linear:
+  """Returns the linear map `name` of a block, with its adapter if it has one.
+
+  Args:
+    config: Which adapters there are.
+    name: Of the map, among its module's parameters.
+    *features: Axes of the output.
+    **options: Further attributes of `Linear`.
+  """
+  return linear_lib.Linear(
+    features,
+    lora_rank=config.lora_rank if name in config.lora_targets else 0,
+    lora_alpha=config.lora_alpha,
+    name=name,
+    **options,
+  )
+
+
 class Attention(nn.Module):
   """Grouped-query attention of the tokens to the segments and themselves."""
 
@@ -106,10 +141,7 @@ class Attention(nn.Module):
     heads = {"q": config.num_heads}
     heads |= dict.fromkeys("kv", config.num_kv_heads)
     q, k, v = (
-      nn.DenseGeneral(
-        (heads[name], config.head_size), use_bias=False, name=name
-      )(x)
-      for name in "qkv"
+      linear(config, name, heads[name], config.head_size)(x) for name in "qkv"
     )
     if config.position_kind == "rope":
       q = attention_lib.rotate(q, positions, config.rope_base)
@@ -118,12 +150,12 @@ class Attention(nn.Module):
     causal = masking.causal_mask(x.shape[1])[None, None]
     causal = jnp.broadcast_to(causal, (x.shape[0], *causal.shape[1:]))
     output = attention_lib.attend(q, (*segments, (k, v, causal)))
-    output = nn.DenseGeneral(
+    output = linear(
+      config,
+      "out",
       config.model_size,
-      axis=(-2, -1),
-      use_bias=False,
+      contracted=2,
       kernel_init=residual_init(config.num_layers),
-      name="out",
     )(output)
     return output, k, v
 
@@ -137,13 +169,13 @@ class GatedMLP(nn.Module):
   def __call__(self, x: Float[Array, "B L D"]) -> Float[Array, "B L D"]:
     """Returns down(silu(gate(x)) · up(x))."""
     config = self.config
-    wide = lambda name: nn.Dense(config.mlp_size, use_bias=False, name=name)
+    wide = lambda name: linear(config, name, config.mlp_size)
     hidden = nn.silu(wide("gate")(x)) * wide("up")(x)
-    return nn.Dense(
+    return linear(
+      config,
+      "down",
       config.model_size,
-      use_bias=False,
       kernel_init=residual_init(config.num_layers),
-      name="down",
     )(hidden)
 
 

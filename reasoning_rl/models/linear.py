@@ -1,0 +1,111 @@
+"""Linear maps, with a low-rank path beside the kernel where there is one.
+
+The low-rank path is that of LoRA (arXiv:2106.09685, equation 3): with the
+kernel W frozen, a layer computes
+
+  h = x W + (α / r) (x A) B,
+
+two small products. W + AB is never formed while learning, so that the gradient
+of W, which nobody asks for, is never computed. `merge` forms it once, for
+export and for sampling.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+LORA_A, LORA_B = "lora_a", "lora_b"
+
+
+class Linear(nn.Module):
+  """Contracts the last axes of its input with a kernel.
+
+  Parameters, their init and the result are those of flax's `Dense` and
+  `DenseGeneral`. The low-rank path is applied where the parameters hold one,
+  with the rank that they have.
+
+  Attributes:
+    features: Axes of the output that replace the contracted ones.
+    contracted: How many of the last axes are contracted.
+    use_bias: Whether a bias is added.
+    kernel_init: Initializer of the kernel, as a matrix.
+    lora_rank: Rank of the path that `init` makes; 0 makes none.
+    lora_alpha: α: the path is scaled by α / rank.
+  """
+
+  features: tuple[int, ...]
+  contracted: int = 1
+  use_bias: bool = False
+  kernel_init: nn.initializers.Initializer = nn.initializers.lecun_normal()
+  lora_rank: int = 0
+  lora_alpha: float = 16.0
+
+  @nn.compact
+  def __call__(self, x: Float[Array, "..."]) -> Float[Array, "..."]:
+    """Returns x W, with the low-rank path and the bias where there are any."""
+    inputs = x.shape[-self.contracted :]
+    kernel = self.param("kernel", self._init_kernel, inputs + self.features)
+    bias = None
+    if self.use_bias:
+      bias = self.param("bias", nn.initializers.zeros, self.features)
+    if self.is_initializing() and self.lora_rank:
+      self._init_lora(inputs)
+    lora = None, None
+    if self.has_variable("params", LORA_A):
+      lora = tuple(
+        self.get_variable("params", name) for name in (LORA_A, LORA_B)
+      )
+    x, kernel, bias, lora_a, lora_b = nn.dtypes.promote_dtype(
+      x, kernel, bias, *lora
+    )
+    output = jnp.tensordot(x, kernel, self.contracted)
+    if lora_a is not None:
+      narrow = jnp.tensordot(x, lora_a, self.contracted)
+      scale = self.lora_alpha / lora_a.shape[-1]
+      output = output + scale * jnp.tensordot(narrow, lora_b, 1)
+    if bias is not None:
+      output = output + bias.reshape(
+        (1,) * (x.ndim - self.contracted) + bias.shape
+      )
+    return output
+
+  def _init_kernel(self, rng, shape):
+    """Initializes a kernel as the matrix that it is."""
+    split = self.contracted
+    flat = math.prod(shape[:split]), math.prod(shape[split:])
+    return self.kernel_init(rng, flat).reshape(shape)
+
+  def _init_lora(self, inputs):
+    """Makes A normal, so that x A is as large as x, and B zero."""
+    normal = nn.initializers.normal(math.prod(inputs) ** -0.5)
+    self.param(LORA_A, normal, (*inputs, self.lora_rank))
+    zeros = nn.initializers.zeros
+    self.param(LORA_B, zeros, (self.lora_rank, *self.features))
+
+
+def merge(params: Mapping[str, Any], alpha: float) -> dict[str, Any]:
+  """Returns parameters with every low-rank path folded into its kernel.
+
+  Args:
+    params: Parameters; those without a path come back as they are.
+    alpha: The network's `lora_alpha`.
+  """
+  if LORA_A not in params:
+    return {
+      name: merge(value, alpha) if isinstance(value, Mapping) else value
+      for name, value in params.items()
+    }
+  lora_a, lora_b = params[LORA_A], params[LORA_B]
+  wide = jnp.tensordot(
+    lora_a.astype(jnp.float32), lora_b.astype(jnp.float32), 1
+  )
+  kernel = params["kernel"]
+  merged = kernel.astype(jnp.float32) + alpha / lora_a.shape[-1] * wide
+  rest = {k: v for k, v in params.items() if k not in (LORA_A, LORA_B)}
+  return rest | {"kernel": merged.astype(kernel.dtype)}
