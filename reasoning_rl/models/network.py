@@ -81,7 +81,9 @@ class _Module(nn.Module):
         config.model_size,
         embedding_init=nn.initializers.normal(0.02),
       )
-    self.layers = [transformer.Block(config) for _ in range(config.num_layers)]
+    self.layers = [
+      transformer.make_block(config) for _ in range(config.num_layers)
+    ]
     self.final_norm = transformer.RMSNorm()
     if "language" in config.heads and not config.tied_embedding:
       self.language_head = nn.Dense(config.vocab_size, use_bias=False)

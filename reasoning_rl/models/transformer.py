@@ -15,6 +15,7 @@ from reasoning_rl.models import attention as attention_lib
 from reasoning_rl.models import linear as linear_lib
 
 HEADS = frozenset({"language", "value", "thought", "outcome", "implicit"})
+REMAT = ("none", "dots", "full")
 LORA_TARGETS = ("q", "k", "v", "out", "gate", "up", "down")
 
 
@@ -39,6 +40,8 @@ class NetworkConfig:
     lora_rank: Rank of the adapters beside the kernels; 0: there are none.
     lora_alpha: They are scaled by lora_alpha / lora_rank.
     lora_targets: Which kernels of a block get one.
+    remat: What a block's backward pass computes again instead of keeping it:
+      "none", "dots" (all but matrix products), or "full" (arXiv:1604.06174).
   """
 
   vocab_size: int
@@ -56,6 +59,7 @@ class NetworkConfig:
   lora_rank: int = 0
   lora_alpha: float = 16.0
   lora_targets: tuple[str, ...] = LORA_TARGETS
+  remat: str = "none"
 
   def __post_init__(self):
     """Refuses sizes that cannot work."""
@@ -73,6 +77,8 @@ class NetworkConfig:
       raise ValueError(f"unknown heads {sorted(unknown)}.")
     if "implicit" in self.heads and "language" not in self.heads:
       raise ValueError('an "implicit" head needs a "language" head.')
+    if self.remat not in REMAT:
+      raise ValueError(f"remat is {self.remat!r}; choose one of {REMAT}.")
     if self.lora_rank < 0:
       raise ValueError(f"lora_rank is {self.lora_rank}; use 0 for none.")
     if unknown := sorted(set(self.lora_targets) - set(LORA_TARGETS)):
@@ -193,6 +199,16 @@ class Block(nn.Module):
     x = x + attended
     x = x + GatedMLP(self.config, name="mlp")(RMSNorm(name="mlp_norm")(x))
     return x, k, v
+
+
+def make_block(config: NetworkConfig) -> Block:
+  """Returns a block that keeps for its backward pass what the config says."""
+  if config.remat == "none":
+    return Block(config)
+  policy = None
+  if config.remat == "dots":
+    policy = jax.checkpoint_policies.dots_with_no_batch_dims_saveable
+  return nn.remat(Block, policy=policy)(config)
 
 
 def layer_segments(
