@@ -92,7 +92,7 @@ def main() -> None:
     if on_gpu:
       torch.cuda.synchronize()
     seconds = time.perf_counter() - start
-    print(json.dumps({"seconds": seconds, "loss": float(loss)}), flush=True)
+    print(json.dumps({"seconds": seconds, "loss": loss.item()}), flush=True)
 
 
 if __name__ == "__main__":

@@ -169,7 +169,8 @@ def test_a_backward_pass_keeps_only_what_the_config_says():
 
 
 def mean_of_products(params, batch, rng):
-  return jnp.mean(params["linear"][: len(batch)] * batch), {"largest": jnp.max(batch)}
+  products = params["linear"][: len(batch)] * batch
+  return jnp.mean(products), {"largest": jnp.max(batch)}
 
 
 def count_all(batch):
