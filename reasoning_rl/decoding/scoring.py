@@ -9,6 +9,7 @@ from jaxtyping import Array, Float, Int
 from reasoning_rl import masking
 from reasoning_rl.decoding import decode as decode_lib
 from reasoning_rl.decoding import sampling
+from reasoning_rl.models import chunks
 from reasoning_rl.models import network as network_lib
 
 
@@ -37,15 +38,21 @@ def completion_logprobs(
     Log-probabilities and entropies; padding holds arbitrary finite values.
   """
   last, hidden = _read(policy, params, prompt, prompt_length, completion)
-  before = shifted(last, hidden)
-  logits = policy.logits(params, before.reshape(-1, before.shape[-1]))
-  logprobs = jax.nn.log_softmax(sampling.behavior_logits(logits, config))
-  chosen = jnp.take_along_axis(logprobs, completion.reshape(-1, 1), axis=-1)
-  entropy = -jnp.sum(jnp.exp(logprobs) * logprobs, axis=-1)
-  return (
-    chosen.reshape(completion.shape),
-    entropy.reshape(completion.shape),
+
+  def measure(before, tokens):
+    logits = policy.logits(params, before.reshape(-1, before.shape[-1]))
+    logprobs = jax.nn.log_softmax(sampling.behavior_logits(logits, config))
+    chosen = jnp.take_along_axis(logprobs, tokens.reshape(-1, 1), axis=-1)
+    entropy = -jnp.sum(jnp.exp(logprobs) * logprobs, axis=-1)
+    return chosen.reshape(tokens.shape), entropy.reshape(tokens.shape)
+
+  chosen, entropy = chunks.by_position(
+    measure,
+    shifted(last, hidden),
+    completion.reshape(-1, completion.shape[-1]),
+    vocab_size=policy.config.vocab_size,
   )
+  return chosen.reshape(completion.shape), entropy.reshape(completion.shape)
 
 
 def completion_thought_logits(
@@ -125,9 +132,15 @@ def token_logprobs(
   tokens: Int[Array, "R L"],
 ) -> Float[Array, "R L"]:
   """Returns each token's log-probability from the hidden vector before it."""
-  logits = network.logits(params, before)
-  chosen = jnp.take_along_axis(logits, tokens[..., None], axis=-1)[..., 0]
-  return chosen - jax.nn.logsumexp(logits, axis=-1)
+
+  def measure(before, tokens):
+    logits = network.logits(params, before)
+    chosen = jnp.take_along_axis(logits, tokens[..., None], axis=-1)[..., 0]
+    return chosen - jax.nn.logsumexp(logits, axis=-1)
+
+  return chunks.by_position(
+    measure, before, tokens, vocab_size=network.config.vocab_size
+  )
 
 
 def _read(network, params, prompt, prompt_length, completion):

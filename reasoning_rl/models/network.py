@@ -21,7 +21,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key
 
 from reasoning_rl.models import attention as attention_lib
-from reasoning_rl.models import transformer
+from reasoning_rl.models import linear, transformer
 
 Params = Any
 
@@ -86,8 +86,7 @@ class _Module(nn.Module):
         embedding_init=nn.initializers.normal(0.02),
       )
     self.layers = [
-      transformer.Block(config, slides=index in config.sliding_layers)
-      for index in range(config.num_layers)
+      transformer.make_block(config, index) for index in range(config.num_layers)
     ]
     self.final_norm = transformer.RMSNorm(config)
     if "language" in config.heads and not config.tied_embedding:
@@ -219,6 +218,21 @@ class Network:
     return _Module(self.config).apply(
       {"params": params}, logprob, method="implicit"
     )
+
+  def add_adapters(self, rng: Key[Array, ""], params: Params) -> Params:
+    """Returns parameters, say pretrained ones, with the adapters they lack.
+
+    `rng` is consumed.
+    """
+    shapes = jax.eval_shape(self.init, jax.random.key(0))
+    return linear.add_adapters(rng, params, shapes)
+
+  def merge(self, params: Params) -> Params:
+    """Returns parameters with the adapters folded into the kernels.
+
+    For export and for sampling; they mean the same network without adapters.
+    """
+    return linear.merge(params, self.config.lora_alpha)
 
   def num_params(self) -> int:
     """Returns the parameters that a token is multiplied with.

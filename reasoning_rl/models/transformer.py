@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -12,12 +13,15 @@ from jaxtyping import Array, Float, Int
 
 from reasoning_rl import masking
 from reasoning_rl.models import attention as attention_lib
+from reasoning_rl.models import linear as linear_lib
 
 ACTIVATIONS = {
   "silu": nn.silu,
   "gelu": functools.partial(nn.gelu, approximate=True),
 }
 HEADS = frozenset({"language", "value", "thought", "outcome", "implicit"})
+REMAT = ("none", "dots", "full")
+LORA_TARGETS = ("q", "k", "v", "out", "gate", "up", "down")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,6 +58,11 @@ class NetworkConfig:
       float32 all the same.
     heads: Which of "language", "value", "thought", "outcome" and "implicit"
       exist; "implicit" reads what "language" says.
+    lora_rank: Rank of the adapters beside the kernels; 0: there are none.
+    lora_alpha: They are scaled by lora_alpha / lora_rank.
+    lora_targets: Which kernels of a block get one.
+    remat: What a block's backward pass computes again instead of keeping it:
+      "none", "dots" (all but matrix products), or "full" (arXiv:1604.06174).
   """
 
   vocab_size: int
@@ -81,6 +90,10 @@ class NetworkConfig:
   sliding_rope_base: float | None = None
   dtype: str = "float32"
   heads: tuple[str, ...] = ("language",)
+  lora_rank: int = 0
+  lora_alpha: float = 16.0
+  lora_targets: tuple[str, ...] = LORA_TARGETS
+  remat: str = "none"
 
   def __post_init__(self):
     """Refuses sizes that cannot work."""
@@ -109,6 +122,14 @@ class NetworkConfig:
       raise ValueError(f"unknown heads {sorted(unknown)}.")
     if "implicit" in self.heads and "language" not in self.heads:
       raise ValueError('an "implicit" head needs a "language" head.')
+    if self.remat not in REMAT:
+      raise ValueError(f"remat is {self.remat!r}; choose one of {REMAT}.")
+    if self.lora_rank < 0:
+      raise ValueError(f"lora_rank is {self.lora_rank}; use 0 for none.")
+    if unknown := sorted(set(self.lora_targets) - set(LORA_TARGETS)):
+      raise ValueError(
+        f"unknown lora_targets {unknown}; choose from {list(LORA_TARGETS)}."
+      )
 
 
 class RMSNorm(nn.Module):
@@ -145,6 +166,27 @@ def residual_init(num_layers: int) -> nn.initializers.Initializer:
   )
 
 
+def linear(
+  config: NetworkConfig, name: str, *features: int, **options: Any
+) -> linear_lib.Linear:
+  """Returns the linear map `name` of a block, with its adapter if it has one.
+
+  Args:
+    config: Which adapters there are.
+    name: Of the map, among its module's parameters.
+    *features: Axes of the output.
+    **options: Further attributes of `Linear`.
+  """
+  return linear_lib.Linear(
+    features,
+    lora_rank=config.lora_rank if name in config.lora_targets else 0,
+    lora_alpha=config.lora_alpha,
+    param_dtype=jnp.dtype(config.dtype),
+    name=name,
+    **options,
+  )
+
+
 class Attention(nn.Module):
   """Grouped-query attention of the tokens to the segments and themselves."""
 
@@ -158,11 +200,12 @@ class Attention(nn.Module):
     heads = {"q": config.num_heads}
     heads |= dict.fromkeys("kv", config.num_kv_heads)
     q, k, v = (
-      nn.DenseGeneral(
-        (heads[name], config.head_size),
+      linear(
+        config,
+        name,
+        heads[name],
+        config.head_size,
         use_bias=config.qkv_bias,
-        param_dtype=jnp.dtype(config.dtype),
-        name=name,
       )(x)
       for name in "qkv"
     )
@@ -183,13 +226,12 @@ class Attention(nn.Module):
       causal &= ago < config.sliding_window
     segments = (*segments, (k, v, causal))
     output = attention_lib.attend(q, segments, config.query_scale)
-    output = nn.DenseGeneral(
+    output = linear(
+      config,
+      "out",
       config.model_size,
-      axis=(-2, -1),
-      use_bias=False,
+      contracted=2,
       kernel_init=residual_init(config.num_layers),
-      param_dtype=jnp.dtype(config.dtype),
-      name="out",
     )(output)
     return output, k, v
 
@@ -203,19 +245,13 @@ class GatedMLP(nn.Module):
   def __call__(self, x: Float[Array, "B L D"]) -> Float[Array, "B L D"]:
     """Returns down(activation(gate(x)) · up(x))."""
     config = self.config
-    wide = lambda name: nn.Dense(
-      config.mlp_size,
-      use_bias=False,
-      param_dtype=jnp.dtype(config.dtype),
-      name=name,
-    )
+    wide = lambda name: linear(config, name, config.mlp_size)
     hidden = ACTIVATIONS[config.activation](wide("gate")(x)) * wide("up")(x)
-    return nn.Dense(
+    return linear(
+      config,
+      "down",
       config.model_size,
-      use_bias=False,
       kernel_init=residual_init(config.num_layers),
-      param_dtype=jnp.dtype(config.dtype),
-      name="down",
     )(hidden)
 
 
@@ -237,6 +273,17 @@ class Block(nn.Module):
     x = x + after("attention_post_norm")(attended)
     hidden = GatedMLP(config, name="mlp")(norm("mlp_norm")(x))
     return x + after("mlp_post_norm")(hidden), k, v
+
+
+def make_block(config: NetworkConfig, index: int) -> Block:
+  """Returns block `index`, which keeps for its backward pass what is wanted."""
+  block = Block
+  if config.remat != "none":
+    policy = None
+    if config.remat == "dots":
+      policy = jax.checkpoint_policies.dots_with_no_batch_dims_saveable
+    block = nn.remat(Block, policy=policy)
+  return block(config, slides=index in config.sliding_layers)
 
 
 def layer_segments(

@@ -1,9 +1,9 @@
-"""Each learner's loss: a network's forward pass under a loss of arrays."""
+"""Each learner's loss: a network's forward pass under a loss of arrays.
+
+Each says of how many terms it is the mean, so that it may be accumulated.
+"""
 
 from __future__ import annotations
-
-from collections.abc import Callable
-from typing import Any
 
 import jax.numpy as jnp
 
@@ -12,11 +12,13 @@ from reasoning_rl.decoding import sampling, scoring
 from reasoning_rl.models import network as network_lib
 from reasoning_rl.prm import losses as prm_losses
 from reasoning_rl.rl import losses as rl_losses
+from reasoning_rl.training import accumulate
 
-LossFn = Callable[..., Any]
+_REWARD_METRICS = ("loss", "accuracy", "prediction_mean", "label_mean")
+_POLICY_METRICS = ("clip_fraction", "ratio_mean", "entropy", "kl")
 
 
-def supervised(policy: network_lib.Network) -> LossFn:
+def supervised(policy: network_lib.Network) -> accumulate.MeanLoss:
   """Returns the likelihood loss of a `SupervisedBatch`."""
 
   def loss_fn(params, batch: types.SupervisedBatch, rng):
@@ -24,10 +26,14 @@ def supervised(policy: network_lib.Network) -> LossFn:
     logprobs = scoring.supervised_logprobs(policy, params, batch.tokens)
     return rl_losses.supervised_loss(logprobs, batch.loss_mask)
 
-  return loss_fn
+  return accumulate.MeanLoss(
+    loss_fn,
+    lambda batch: {"loss": jnp.sum(batch.loss_mask)},
+    lambda loss: {"perplexity": jnp.exp(loss)},
+  )
 
 
-def thought(prm: network_lib.Network) -> LossFn:
+def thought(prm: network_lib.Network) -> accumulate.MeanLoss:
   """Returns the PRM's loss of a `ThoughtLabels` batch."""
 
   def loss_fn(params, batch: types.ThoughtLabels, rng):
@@ -37,10 +43,13 @@ def thought(prm: network_lib.Network) -> LossFn:
     )
     return prm_losses.thought_loss(logits, batch.labels, batch.label_mask)
 
-  return loss_fn
+  def counts(batch: types.ThoughtLabels):
+    return dict.fromkeys(_REWARD_METRICS, jnp.sum(batch.label_mask))
+
+  return accumulate.MeanLoss(loss_fn, counts)
 
 
-def outcome(orm: network_lib.Network) -> LossFn:
+def outcome(orm: network_lib.Network) -> accumulate.MeanLoss:
   """Returns the ORM's loss of a `ThoughtLabels` batch."""
 
   def loss_fn(params, batch: types.ThoughtLabels, rng):
@@ -50,14 +59,17 @@ def outcome(orm: network_lib.Network) -> LossFn:
     )
     return prm_losses.outcome_loss(logits, batch.outcome_reward)
 
-  return loss_fn
+  def counts(batch: types.ThoughtLabels):
+    return dict.fromkeys(_REWARD_METRICS, len(batch.outcome_reward))
+
+  return accumulate.MeanLoss(loss_fn, counts)
 
 
 def policy(
   network: network_lib.Network,
   config: rl_losses.PolicyLossConfig,
   how: sampling.SamplingConfig,
-) -> LossFn:
+) -> accumulate.MeanLoss:
   """Returns the clipped policy loss of a `PolicyBatch`.
 
   The learner's distribution is the sampler's, `how`, so that the ratio of an
@@ -85,4 +97,9 @@ def policy(
     mean_entropy = masking.masked_mean(entropy, batch.completion_mask)
     return loss, metrics | {"entropy": jnp.asarray(mean_entropy)}
 
-  return loss_fn
+  def counts(batch: types.PolicyBatch):
+    mask = batch.completion_mask
+    tokens = dict.fromkeys(_POLICY_METRICS, jnp.sum(mask))
+    return tokens | {"loss": rl_losses.loss_terms(config, mask)}
+
+  return accumulate.MeanLoss(loss_fn, counts)

@@ -194,7 +194,7 @@ def _policy(stage) -> tuple[str, Any]:
   given = stage.config.inputs.policy
   started = stage.workdir.finished(train_sft.NAME)
   if not given and not started and not stage.config.sft.max_steps:
-    return "the start", train_sft.first_policy(stage)
+    return "the start", stage.first_policy()
   return given or train_sft.NAME, stage.input_policy(train_sft.NAME)
 
 

@@ -47,7 +47,7 @@ def warm_up(stage: stage_lib.Stage) -> dict[str, Any]:
         stage_lib.STREAMS["sft"],
       )
     validate = _Validation(stage)
-    params = first_policy(stage)
+    params = stage.first_policy()
     task = fit_lib.Fit(
       name=NAME,
       loss_fn=losses.supervised(experiment.policy),
@@ -56,6 +56,8 @@ def warm_up(stage: stage_lib.Stage) -> dict[str, Any]:
       optimizer=config.optimizer,
       decay_steps=config.decay_steps,
       stop=validate,
+      adapters=experiment.adapters,
+      accumulate=config.accumulate,
     )
     params, notes = stage.fit(
       task, params, stage.policy_directory(NAME), stage_lib.STREAMS["sft"]
@@ -71,12 +73,6 @@ def warm_up(stage: stage_lib.Stage) -> dict[str, Any]:
     }
 
   return stage.once(NAME, work)
-
-
-def first_policy(stage: stage_lib.Stage) -> Any:
-  """Returns the parameters that the warm-up starts from."""
-  experiment = stage.experiment
-  return experiment.policy.init(experiment.rng(stage_lib.STREAMS["init"]))
 
 
 def demonstrations(stage: stage_lib.Stage) -> types.SupervisedBatch:

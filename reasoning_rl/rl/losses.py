@@ -18,7 +18,7 @@ import dataclasses
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, Int
 
 from reasoning_rl import masking
 from reasoning_rl.rl import credit
@@ -209,6 +209,15 @@ def supervised_loss(
   """
   loss = -masking.masked_mean(logprobs.astype(jnp.float32), mask)
   return loss, {"perplexity": jnp.exp(jax.lax.stop_gradient(loss))}
+
+
+def loss_terms(
+  config: PolicyLossConfig, mask: Bool[Array, "*B L"]
+) -> Int[Array, ""]:
+  """Returns of how many terms `policy_loss` is the mean: tokens, or rows."""
+  if config.normalization == "token":
+    return jnp.sum(mask)
+  return jnp.sum(jnp.any(mask, axis=-1))
 
 
 def _difference(

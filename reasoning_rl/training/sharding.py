@@ -39,6 +39,13 @@ DEFAULT_RULES: Rules = (
   (r"(.*/)?attention/[qkv]/kernel", PartitionSpec("fsdp", "tensor", None)),
   (r"(.*/)?attention/[qkv]/bias", PartitionSpec("tensor", None)),
   (r"(.*/)?attention/out/kernel", PartitionSpec("tensor", None, "fsdp")),
+  # Adapters are split as their kernels, but for the rank, which is small.
+  (r"(.*/)?attention/[qkv]/lora_b", PartitionSpec(None, "tensor", None)),
+  (r"(.*/)?attention/out/lora_a", PartitionSpec("tensor", None, None)),
+  (r"(.*/)?(attention/[qkv]|mlp/(gate|up))/lora_a", PartitionSpec("fsdp")),
+  (r"(.*/)?(attention/out|mlp/down)/lora_b", PartitionSpec(None, "fsdp")),
+  (r"(.*/)?mlp/(gate|up)/lora_b", PartitionSpec(None, "tensor")),
+  (r"(.*/)?mlp/down/lora_a", PartitionSpec("tensor")),
   (r"(.*/)?mlp/(gate|up)/kernel", PartitionSpec("fsdp", "tensor")),
   (r"(.*/)?mlp/down/kernel", PartitionSpec("tensor", "fsdp")),
   (r"(.*/)?\w*norm/scale", PartitionSpec()),

@@ -1,0 +1,284 @@
+"""One update of a 135 M parameter language model, beside plain PyTorch.
+
+  python benchmarks/train.py
+  python benchmarks/train.py --peer_python=/path/with/torch/bin/python
+
+SmolLM2-135M's sizes, random weights, AdamW on clipped gradients, all positions
+learnt. Both sides start from the same weights and see the same batch, and the
+losses of their updates must agree. float32 on a CPU, bfloat16 throughout on a
+GPU. The peer is transformers' LlamaForCausalLM with torch.optim.AdamW, in a
+process of its own; the two take turns, and figures are medians. Prints as its
+last line one JSON object:
+
+train_step_vs_torch: the peer's seconds over ours; above 1 we are faster.
+tokens_per_second, torch_tokens_per_second: of the whole batch.
+model_flops_utilisation: on a GPU, the share of its peak in bfloat16 that the
+  model's own FLOPs make up (PaLM, arXiv:2204.02311, appendix B).
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import os
+import pathlib
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import timing
+
+from reasoning_rl import masking, types
+from reasoning_rl.models import network as network_lib
+from reasoning_rl.models import transformer
+from reasoning_rl.pipelines import devices, losses
+from reasoning_rl.training import optimizer as optimizer_lib
+from reasoning_rl.training import sharding as sharding_lib
+from reasoning_rl.training import train_step as train_step_lib
+
+SMOLLM2 = dict(
+  vocab_size=49_152,
+  model_size=576,
+  num_layers=30,
+  num_heads=9,
+  num_kv_heads=3,
+  head_size=64,
+  mlp_size=1536,
+  max_positions=8192,
+  rope_base=100_000.0,
+)
+OPTIMIZER = optimizer_lib.OptimizerConfig(
+  learning_rate=1e-4, schedule="constant"
+)
+# Dense bfloat16 FLOPs per second, by the beginning of a device's name.
+PEAK_FLOPS = {
+  "NVIDIA H100": 989e12,
+  "NVIDIA H200": 989e12,
+  "NVIDIA A100": 312e12,
+}
+# Relative, between the losses of the two; bfloat16 rounds to 3 digits.
+AGREEMENT = {"float32": 1e-3, "bfloat16": 3e-2}
+
+Step = Callable[[], float]
+
+
+def random_params(network: network_lib.Network) -> network_lib.Params:
+  """Returns weights of the usual size; compiling `init` takes minutes."""
+  generator = np.random.default_rng(0)
+
+  def fill(path, leaf):
+    if path[-1].key == "scale":
+      return np.ones(leaf.shape, np.float32)
+    is_table = path[-1].key == "embedding"
+    fan_in = leaf.shape[-1] if is_table else leaf.shape[0]
+    if path[-2].key == "out":
+      fan_in *= leaf.shape[1]
+    weights = generator.standard_normal(leaf.shape, np.float32)
+    return weights * np.float32(fan_in**-0.5)
+
+  shapes = jax.eval_shape(network.init, jax.random.key(0))
+  return jax.tree_util.tree_map_with_path(fill, shapes)
+
+
+def to_torch(params: network_lib.Params) -> dict[str, np.ndarray]:
+  """Returns parameters under transformers' names and layouts."""
+  heads = lambda kernel: np.asarray(kernel).reshape(kernel.shape[0], -1).T
+  weights = {
+    "model.embed_tokens.weight": params["token_embedding"]["embedding"],
+    "model.norm.weight": params["final_norm"]["scale"],
+  }
+  layers = [name for name in params if name.startswith("layers_")]
+  for index in range(len(layers)):
+    layer, name = params[f"layers_{index}"], f"model.layers.{index}."
+    attention, mlp = layer["attention"], layer["mlp"]
+    out = np.asarray(attention["out"]["kernel"])
+    weights |= {
+      name + f"self_attn.{which}_proj.weight": heads(attention[which]["kernel"])
+      for which in "qkv"
+    }
+    weights |= {
+      name + f"mlp.{which}_proj.weight": np.asarray(mlp[which]["kernel"]).T
+      for which in ("gate", "up", "down")
+    }
+    weights |= {
+      name + "self_attn.o_proj.weight": out.reshape(-1, out.shape[-1]).T,
+      name + "input_layernorm.weight": layer["attention_norm"]["scale"],
+      name + "post_attention_layernorm.weight": layer["mlp_norm"]["scale"],
+    }
+  return {k: np.ascontiguousarray(v) for k, v in weights.items()}
+
+
+def our_step(
+  network: network_lib.Network,
+  params: network_lib.Params,
+  tokens: np.ndarray,
+  dtype: str,
+) -> Step:
+  """Returns a function that makes one update and returns its loss."""
+  mesh = sharding_lib.make_mesh(devices=jax.devices()[:1])
+  optimizer = optimizer_lib.make_optimizer(OPTIMIZER)
+  params = jax.tree.map(lambda x: jnp.asarray(x, dtype), params)
+  state = train_step_lib.init_state(params, optimizer, mesh)
+  del params
+  step = train_step_lib.make_train_step(
+    losses.supervised(network),
+    optimizer,
+    train_step_lib.shardings_of(state),
+    sharding_lib.batch_sharding(mesh),
+  )
+  rows, length = tokens.shape
+  batch = types.SupervisedBatch(
+    tokens=tokens,
+    length=np.full(rows, length, np.int32),
+    # The first token is predicted from nothing.
+    loss_mask=~np.asarray(masking.length_mask(np.ones(rows, np.int32), length)),
+  )
+  batch = sharding_lib.shard_batch(batch, mesh)
+  rng = jax.random.key(0)
+  holder = [state]
+
+  def update() -> float:
+    state, metrics = step(holder.pop(), batch, rng)
+    holder.append(state)
+    jax.block_until_ready(state)
+    return float(metrics["loss"])
+
+  return update
+
+
+class Peer:
+  """The other process: torch's update of the same model."""
+
+  def __init__(self, python: str, job: dict[str, Any]):
+    """Starts it and waits until the model is loaded."""
+    peer = pathlib.Path(__file__).with_name("train_peer.py")
+    self._process = subprocess.Popen(
+      [python, str(peer)],
+      stdin=subprocess.PIPE,
+      stdout=subprocess.PIPE,
+      text=True,
+    )
+    self.version = self._ask(json.dumps(job))["torch"]
+
+  def step(self) -> tuple[float, float]:
+    """Makes one update; returns its loss and the seconds it took there."""
+    answer = self._ask("step")
+    return answer["loss"], answer["seconds"]
+
+  def close(self) -> None:
+    """Ends the process."""
+    self._process.stdin.close()
+    self._process.wait()
+
+  def _ask(self, line: str) -> dict[str, Any]:
+    self._process.stdin.write(line + "\n")
+    self._process.stdin.flush()
+    answer = self._process.stdout.readline()
+    if not answer:
+      raise SystemExit("The peer ended: it needs torch and transformers.")
+    return json.loads(answer)
+
+
+def measure(
+  update: Step, peer: Peer, repetitions: int, tolerance: float
+) -> tuple[float, float]:
+  """Returns the median seconds of our updates and of the peer's.
+
+  Raises:
+    AssertionError: If the two do not learn the same.
+  """
+  ours, theirs = [], []
+  for repetition in range(repetitions + 2):  # Two to warm up.
+    start = time.perf_counter()
+    loss = update()
+    seconds = time.perf_counter() - start
+    peer_loss, peer_seconds = peer.step()
+    print(
+      f"  loss {loss:.4f} and {peer_loss:.4f}, seconds {seconds:.3f} and"
+      f" {peer_seconds:.3f}",
+      flush=True,
+    )
+    assert abs(loss - peer_loss) <= tolerance * abs(peer_loss)
+    if repetition >= 2:
+      ours.append(seconds)
+      theirs.append(peer_seconds)
+  return statistics.median(ours), statistics.median(theirs)
+
+
+def model_flops(network: network_lib.Network, tokens: np.ndarray) -> float:
+  """Returns the FLOPs of one update that the model itself asks for."""
+  config = network.config
+  attention = 12 * config.num_layers * config.num_heads * config.head_size
+  per_token = 6 * network.num_params() + attention * tokens.shape[1]
+  return float(per_token) * tokens.size
+
+
+def run(arguments: argparse.Namespace) -> dict[str, Any]:
+  """Measures both and returns the figures."""
+  platform = jax.devices()[0].platform
+  dtype = "bfloat16" if platform == "gpu" else "float32"
+  sizes = SMOLLM2 | (
+    {"num_layers": arguments.layers} if arguments.layers else {}
+  )
+  network = network_lib.Network(transformer.NetworkConfig(**sizes))
+  params = random_params(network)
+  shape = (arguments.batch, arguments.length)
+  generator = np.random.default_rng(0)
+  tokens = generator.integers(0, sizes["vocab_size"], shape).astype(np.int32)
+  with tempfile.TemporaryDirectory() as folder:
+    path = pathlib.Path(folder) / "weights.npz"
+    np.savez(path, **to_torch(params))
+    job = {
+      "network": dataclasses.asdict(network.config),
+      "optimizer": dataclasses.asdict(OPTIMIZER),
+      "weights": str(path),
+      "platform": platform,
+      "dtype": dtype,
+      "threads": len(os.sched_getaffinity(0)),
+      "tokens": tokens.tolist(),
+    }
+    peer = Peer(arguments.peer_python, job)
+  print(f"{timing.machine()}, {dtype}, torch {peer.version}, batch {shape}")
+  update = our_step(network, params, tokens, dtype)
+  del params
+  ours, theirs = measure(update, peer, arguments.repetitions, AGREEMENT[dtype])
+  peer.close()
+  figures = {
+    "train_step_vs_torch": theirs / ours,
+    "tokens_per_second": tokens.size / ours,
+    "torch_tokens_per_second": tokens.size / theirs,
+  }
+  kind = jax.devices()[0].device_kind
+  for name, peak in PEAK_FLOPS.items():
+    if kind.startswith(name):
+      flops = model_flops(network, tokens)
+      figures["model_flops_utilisation"] = flops / ours / peak
+      figures["torch_model_flops_utilisation"] = flops / theirs / peak
+  return figures
+
+
+def main() -> None:
+  """Prints the figures, and as the last line one JSON object."""
+  parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+  parser.add_argument("--batch", type=int, default=4)
+  parser.add_argument("--length", type=int, default=128)
+  parser.add_argument("--layers", type=int, default=0, help="0: all")
+  parser.add_argument("--repetitions", type=int, default=5)
+  parser.add_argument("--peer_python", default=sys.executable)
+  arguments = parser.parse_args()
+  devices.use_all_cores()
+  # Both processes share a GPU's memory.
+  os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
+  print(json.dumps({k: round(v, 4) for k, v in run(arguments).items()}))
+
+
+if __name__ == "__main__":
+  main()
