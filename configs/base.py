@@ -56,6 +56,9 @@ def _add_task(config):
   config.data = ml_collections.ConfigDict()
   # Permute names that mean nothing, afresh at every supervised step.
   config.data.rename = True
+  # A thought ends with: "newline", "paragraph" (two of them), "step" (the word
+  # "Step" that begins a line) or "every-N" tokens, such as "every-32".
+  config.data.thoughts = "newline"
   config.data.max_prompt_tokens = 0  # 0: the task's longest prompt.
   config.data.max_completion_tokens = 0  # 0: the task's longest solution.
 

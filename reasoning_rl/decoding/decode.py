@@ -14,7 +14,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Key
 
 from reasoning_rl import masking
+from reasoning_rl.data import boundaries
 from reasoning_rl.decoding import distinct, own_cache, sampling
+from reasoning_rl.decoding import stops as stops_lib
 from reasoning_rl.models import attention as attention_lib
 from reasoning_rl.models import network as network_lib
 
@@ -67,7 +69,7 @@ class Decoded:
 class _Carry(NamedTuple):
   index: Array
   active: Array
-  thought_length: Array
+  thought: boundaries.Progress
   out: Decoded
   own: own_cache.OwnCache
   lanes: distinct.Lanes | None
@@ -103,9 +105,7 @@ def decode(
   config: sampling.SamplingConfig,
   *,
   max_tokens: int,
-  stop_ids: tuple[int, ...],
-  thought_end_id: int | None = None,
-  max_thought_tokens: int | None = None,
+  stops: stops_lib.Stops,
   groups: distinct.Groups | None = None,
 ) -> Decoded:
   """Samples each row until a stop token or a limit.
@@ -120,9 +120,7 @@ def decode(
     row_mask: False rows say nothing.
     config: How a token is chosen.
     max_tokens: Most tokens per row, `C`.
-    stop_ids: Tokens that end a row and belong to it.
-    thought_end_id: Token that ends a thought, for `max_thought_tokens`.
-    max_thought_tokens: Most tokens in a thought; a longer one ends its row.
+    stops: What ends a row before that.
     groups: Rows whose sequences are to differ; they must continue the same
       context. None samples every row by itself.
 
@@ -147,20 +145,15 @@ def decode(
       (*context.segments, own_cache.segment(carry.own, index)),
     )
     keys_values = after(hidden, keys_values)
-    stopped, still, thought_length = go_on(
-      token,
-      active,
-      carry.thought_length,
-      stop_ids,
-      thought_end_id,
-      max_thought_tokens,
+    stopped, still, thought = stops_lib.go_on(
+      stops, token, active, carry.thought
     )
     said = (token, stopped, policy, behavior, hidden)
     out = _append(out, index, active, *said)
     own = own_cache.append(carry.own, index, keys_values)
-    return _Carry(index + 1, still, thought_length, out, own, carry.lanes)
+    return _Carry(index + 1, still, thought, out, own, carry.lanes)
 
-  start = _start(network, context, row_mask, max_tokens, groups)
+  start = _start(network, context, row_mask, max_tokens, stops, groups)
   end = jax.lax.while_loop(cond, body, start)
   out = end.out if groups is None else _held(end)
   computed = jnp.broadcast_to(end.index, out.spent.shape)
@@ -178,7 +171,7 @@ def _choose(keys, logits, carry, groups, config):
   moved = jax.tree.map(lambda x: x[drawn.source], carry.out)
   carry = carry._replace(
     active=drawn.active,
-    thought_length=carry.thought_length[drawn.source],
+    thought=jax.tree.map(lambda x: x[drawn.source], carry.thought),
     out=moved.replace(spent=carry.out.spent),
     own=own_cache.move(carry.own, drawn.source),
     lanes=drawn.lanes,
@@ -199,33 +192,6 @@ def _held(end) -> Decoded:
   )
 
 
-def go_on(
-  token: Int[Array, " R"],
-  active: Bool[Array, " R"],
-  thought_length: Int[Array, " R"],
-  stop_ids: tuple[int, ...],
-  thought_end_id: int | None,
-  max_thought_tokens: int | None,
-) -> tuple[Bool[Array, " R"], Bool[Array, " R"], Int[Array, " R"]]:
-  """Returns which rows `token` stops, which go on, and their thoughts' length.
-
-  Args:
-    token: The newest token of each row.
-    active: Rows that it belongs to.
-    thought_length: Tokens in the row's thought before it.
-    stop_ids: As in `decode`, and so the others.
-    thought_end_id: Token that ends a thought.
-    max_thought_tokens: Most tokens in a thought.
-  """
-  stopped = jnp.isin(token, jnp.asarray(stop_ids)) & active
-  thought_length = thought_length + 1
-  still = active & ~stopped
-  if max_thought_tokens is not None:
-    thought_length = jnp.where(token == thought_end_id, 0, thought_length)
-    still &= thought_length < max_thought_tokens
-  return stopped, still, thought_length
-
-
 def after(
   hidden: Float[Array, "R 1 D"], keys_values: attention_lib.KeysValues
 ) -> attention_lib.KeysValues:
@@ -238,7 +204,7 @@ def after(
   return jax.tree.map(lambda x: jnp.where(finite, x, 0), keys_values)
 
 
-def _start(network, context, row_mask, max_tokens, groups) -> _Carry:
+def _start(network, context, row_mask, max_tokens, stops, groups) -> _Carry:
   """Returns the loop's state before the first token."""
   config, rows = network.config, row_mask.shape[0]
   shape = (rows, config.num_kv_heads, 0, config.head_size)
@@ -248,7 +214,7 @@ def _start(network, context, row_mask, max_tokens, groups) -> _Carry:
   return _Carry(
     index=jnp.asarray(0, jnp.int32),
     active=row_mask,
-    thought_length=jnp.zeros(row_mask.shape, jnp.int32),
+    thought=boundaries.start(stops.boundary, rows),
     out=_nothing_said(context, max_tokens),
     own=own_cache.start(empty, max_tokens, problems),
     lanes=None if groups is None else distinct.start(groups, row_mask),

@@ -7,8 +7,10 @@ import dataclasses
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Int, Key
 
+from reasoning_rl.data import boundaries
 from reasoning_rl.decoding import decode as decode_lib
 from reasoning_rl.decoding import sampling
+from reasoning_rl.decoding import stops as stops_lib
 from reasoning_rl.models import attention as attention_lib
 from reasoning_rl.models import network as network_lib
 
@@ -21,16 +23,16 @@ class RolloutConfig:
     num_rollouts: Rollouts per starting point, `G`.
     max_tokens: Most tokens in a rollout, `L`.
     max_thought_tokens: Most tokens in a thought; a longer one ends its row.
-    thought_end_id: Token that ends a thought.
-    end_id: Token that ends a solution.
+    boundary: What ends a thought.
+    end_ids: Tokens that end a solution.
     sampling: How tokens are chosen.
   """
 
   num_rollouts: int
   max_tokens: int
   max_thought_tokens: int
-  thought_end_id: int
-  end_id: int
+  boundary: boundaries.Boundary
+  end_ids: tuple[int, ...]
   sampling: sampling.SamplingConfig = sampling.SamplingConfig()
 
 
@@ -116,7 +118,9 @@ def _decode(policy, params, rngs, context, row_mask, config):
     row_mask,
     config.sampling,
     max_tokens=config.max_tokens,
-    stop_ids=(config.end_id,),
-    thought_end_id=config.thought_end_id,
-    max_thought_tokens=config.max_thought_tokens,
+    stops=stops_lib.Stops(
+      config.end_ids,
+      config.boundary,
+      max_thought_tokens=config.max_thought_tokens,
+    ),
   )

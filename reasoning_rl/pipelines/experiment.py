@@ -17,7 +17,7 @@ import ml_collections
 import numpy as np
 from jaxtyping import Int
 
-from reasoning_rl.data import batching, tokenizers
+from reasoning_rl.data import batching, boundaries, tokenizers
 from reasoning_rl.decoding import expand, rollouts, sampling
 from reasoning_rl.models import network as network_lib
 from reasoning_rl.models import transformer
@@ -72,6 +72,7 @@ class Experiment:
     config: The resolved config.
     task: Problems and their verifier.
     tokenizer: Text to ids and back.
+    boundary: What ends a thought, in the tokenizer's ids.
     policy: The network that writes thoughts.
     prm: The network that scores them; the policy itself on a shared trunk.
     orm: The network that scores whole solutions.
@@ -86,6 +87,7 @@ class Experiment:
   config: ml_collections.ConfigDict
   task: task_base.Task
   tokenizer: tokenizers.Tokenizer
+  boundary: boundaries.Boundary
   policy: network_lib.Network
   prm: network_lib.Network
   orm: network_lib.Network
@@ -100,6 +102,15 @@ class Experiment:
   def shared_trunk(self) -> bool:
     """Whether the PRM is a head on the policy."""
     return self.config.prm.trunk == "shared"
+
+  @functools.cached_property
+  def end_ids(self) -> tuple[int, ...]:
+    """The ids that end a solution: the end of text, and of a turn if known.
+
+    A tokenizer of chats names the latter in an attribute `stop_ids`.
+    """
+    more = getattr(self.tokenizer, "stop_ids", ())
+    return tuple(dict.fromkeys((self.tokenizer.end_id, *more)))
 
   @property
   def search_prm(self) -> network_lib.Network | None:
@@ -226,7 +237,7 @@ class Experiment:
     so its last thought is left open too.
     """
     text = self.tokenizer.decode(tokens)
-    ended = len(tokens) > 0 and tokens[-1] == self.tokenizer.end_id
+    ended = len(tokens) > 0 and tokens[-1] in self.end_ids
     return text + "\n" if ended else text.removesuffix("\n")
 
   def rollout_config(
@@ -237,8 +248,8 @@ class Experiment:
       num_rollouts=num_rollouts,
       max_tokens=self.completion_size,
       max_thought_tokens=self.thought_size,
-      thought_end_id=self.tokenizer.thought_end_id,
-      end_id=self.tokenizer.end_id,
+      boundary=self.boundary,
+      end_ids=self.end_ids,
       sampling=self.sampling if how is None else how,
     )
 
@@ -257,8 +268,8 @@ class Experiment:
       num_candidates=num_candidates,
       max_thoughts=self.max_thoughts,
       max_thought_tokens=self.thought_size,
-      thought_end_id=self.tokenizer.thought_end_id,
-      end_id=self.tokenizer.end_id,
+      boundary=self.boundary,
+      end_ids=self.end_ids,
       sampling=how,
       draw=draw,
       lanes=self.config.search.lanes,
@@ -311,11 +322,13 @@ def _build(config, directory) -> Experiment:
       " the policy's layers: set it to 0, or prm.kind to 'head'."
     )
   mesh, problem_mesh = devices.meshes(config.mesh)
-  thought_size = task.max_thought_chars
+  boundary = boundaries.boundary(tokenizer, config.data.thoughts)
+  thought_size = boundary.every or task.max_thought_chars
   experiment = Experiment(
     config=config,
     task=task,
     tokenizer=tokenizer,
+    boundary=boundary,
     policy=policy,
     prm=policy if shared else make_reward_model("thought"),
     orm=make_reward_model("outcome"),

@@ -71,8 +71,8 @@ class Sampler:
     end, count = thoughts.thought_spans(
       decoded.tokens,
       decoded.length,
-      experiment.tokenizer.thought_end_id,
-      experiment.tokenizer.end_id,
+      experiment.boundary,
+      experiment.end_ids,
       experiment.max_thoughts,
     )
     outcome = jnp.zeros(decoded.length.shape, jnp.float32)
