@@ -59,6 +59,9 @@ def _add_task(config):
   # A thought ends with: "newline", "paragraph" (two of them), "step" (the word
   # "Step" that begins a line) or "every-N" tokens, such as "every-32".
   config.data.thoughts = "newline"
+  # Rising prompt sizes; problems are padded to the smallest that holds them, so
+  # that long and short prompts have a program each. (): all to the longest.
+  config.data.buckets = ()
   config.data.max_prompt_tokens = 0  # 0: the task's longest prompt.
   config.data.max_completion_tokens = 0  # 0: the task's longest solution.
 
@@ -90,6 +93,15 @@ def _add_networks(config):
       temperature=1.0,  # 0 is greedy.
       top_k=0,  # 0 keeps all tokens.
       top_p=1.0,  # 1 keeps all tokens.
+    )
+  )
+  config.thinking = ml_collections.ConfigDict(
+    dict(
+      end="",  # Text that ends thinking, such as "</think>"; "": no control.
+      wait="Wait",  # Said instead of an end that comes too early.
+      min_tokens=0,  # An end before so many tokens is too early.
+      max_tokens=0,  # After so many tokens the end is inserted.
+      max_waits=0,  # Most ends that are not let through.
     )
   )
   config.inputs = ml_collections.ConfigDict(

@@ -11,6 +11,7 @@ from reasoning_rl.data import boundaries
 from reasoning_rl.decoding import decode as decode_lib
 from reasoning_rl.decoding import sampling
 from reasoning_rl.decoding import stops as stops_lib
+from reasoning_rl.decoding import thinking as thinking_lib
 from reasoning_rl.models import attention as attention_lib
 from reasoning_rl.models import network as network_lib
 
@@ -26,6 +27,8 @@ class RolloutConfig:
     boundary: What ends a thought.
     end_ids: Tokens that end a solution.
     sampling: How tokens are chosen.
+    thinking: How long a rollout thinks; None: as it likes. A completion of a
+      prefix is never controlled: what was forced before it is not known.
   """
 
   num_rollouts: int
@@ -34,6 +37,7 @@ class RolloutConfig:
   boundary: boundaries.Boundary
   end_ids: tuple[int, ...]
   sampling: sampling.SamplingConfig = sampling.SamplingConfig()
+  thinking: thinking_lib.ThinkingConfig | None = None
 
 
 def from_prompts(
@@ -62,7 +66,8 @@ def from_prompts(
   )
   rngs = decode_lib.row_rngs(rng, problem_id, group)
   row_mask = jnp.ones(prompt.shape[0] * group, bool)
-  return _decode(policy, params, rngs, context, row_mask, config)
+  rows = rngs, context, row_mask
+  return _decode(policy, params, *rows, config, config.thinking)
 
 
 def from_thoughts(
@@ -109,7 +114,7 @@ def from_thoughts(
   return _decode(policy, params, rngs, context, row_mask, config)
 
 
-def _decode(policy, params, rngs, context, row_mask, config):
+def _decode(policy, params, rngs, context, row_mask, config, thinking=None):
   return decode_lib.decode(
     policy,
     params,
@@ -123,4 +128,5 @@ def _decode(policy, params, rngs, context, row_mask, config):
       config.boundary,
       max_thought_tokens=config.max_thought_tokens,
     ),
+    thinking=thinking,
   )

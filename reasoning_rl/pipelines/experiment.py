@@ -19,9 +19,10 @@ from jaxtyping import Int
 
 from reasoning_rl.data import batching, boundaries, tokenizers
 from reasoning_rl.decoding import expand, rollouts, sampling
+from reasoning_rl.decoding import thinking as thinking_lib
 from reasoning_rl.models import network as network_lib
 from reasoning_rl.models import transformer
-from reasoning_rl.pipelines import devices, methods
+from reasoning_rl.pipelines import devices, lengths, methods
 from reasoning_rl.pipelines.errors import ConfigError
 from reasoning_rl.tasks import base as task_base
 from reasoning_rl.tasks import registry
@@ -105,12 +106,19 @@ class Experiment:
 
   @functools.cached_property
   def end_ids(self) -> tuple[int, ...]:
-    """The ids that end a solution: the end of text, and of a turn if known.
-
-    A tokenizer of chats names the latter in an attribute `stop_ids`.
-    """
-    more = getattr(self.tokenizer, "stop_ids", ())
+    """The ids that end a solution; a chat's tokenizer has its turns' ends."""
+    more = getattr(self.tokenizer, "end_ids", ())
     return tuple(dict.fromkeys((self.tokenizer.end_id, *more)))
+
+  @functools.cached_property
+  def thinking(self) -> thinking_lib.ThinkingConfig | None:
+    """How long is thought; None without control."""
+    return lengths.thinking(self.config.thinking, self.tokenizer)
+
+  def trim_prompts(self, problems: ProblemBatch) -> Int[np.ndarray, "B _"]:
+    """Returns the prompts in the size of their bucket, see `data.buckets`."""
+    buckets = self.config.data.buckets
+    return lengths.trim(problems.prompt, problems.prompt_length, buckets)
 
   @property
   def search_prm(self) -> network_lib.Network | None:
@@ -251,6 +259,7 @@ class Experiment:
       boundary=self.boundary,
       end_ids=self.end_ids,
       sampling=self.sampling if how is None else how,
+      thinking=self.thinking,
     )
 
   def expand_config(
@@ -342,6 +351,8 @@ def _build(config, directory) -> Experiment:
     max_thoughts=task.max_thoughts,
   )
   _check_context(experiment)
+  lengths.check_buckets(config.data.buckets)
+  experiment.thinking  # noqa: B018  Refuses what cannot be kept to.
   methods.check(config)
   return experiment
 
