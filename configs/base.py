@@ -249,6 +249,9 @@ def _add_measuring(config):
       # Of `search.value_error`: "mcts" and "gumbel" are measured with each, by
       # the answer they visit most.
       value_errors=(),
+      # Rising caps of thinking at which greedy accuracy is measured; they need
+      # `thinking.end`. (): not measured.
+      thinking_budgets=(),
       validation_problems=200,  # For what is chosen on validation.
       trees=3,  # Search trees drawn in the report.
       rows=256,  # Rows decoded at once; thousands on an accelerator.

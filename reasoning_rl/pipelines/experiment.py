@@ -351,8 +351,7 @@ def _build(config, directory) -> Experiment:
     max_thoughts=task.max_thoughts,
   )
   _check_context(experiment)
-  lengths.check_buckets(config.data.buckets)
-  experiment.thinking  # noqa: B018  Refuses what cannot be kept to.
+  lengths.check(config, experiment.thinking)
   methods.check(config)
   return experiment
 

@@ -18,13 +18,28 @@ from reasoning_rl.data import tokenizers
 from reasoning_rl.decoding import thinking as thinking_lib
 
 
-def check_buckets(buckets: Sequence[int]) -> None:
-  """Refuses sizes that are no rising sequence."""
-  steps = zip((0, *buckets), buckets, strict=False)
-  if any(type(size) is not int or size <= last for last, size in steps):
+def check(
+  config: ml_collections.ConfigDict,
+  thinking: thinking_lib.ThinkingConfig | None,
+) -> None:
+  """Refuses sizes that are no rising sequence, and budgets of no thinking."""
+  buckets = tuple(config.data.buckets)
+  budgets = tuple(config.evaluate.thinking_budgets)
+  if budgets and thinking is None:
     raise ValueError(
-      f"data.buckets is {tuple(buckets)}; give rising sizes, such as (64, 128)."
+      "evaluate.thinking_budgets caps thinking, and thinking.end is not set:"
+      " set it to the text that ends thinking."
     )
+  if not _rise(buckets, 0) or not _rise(budgets, -1):
+    raise ValueError(
+      f"evaluate.thinking_budgets is {budgets} and data.buckets"
+      f" {buckets}; give rising sizes, such as (64, 128)."
+    )
+
+
+def _rise(sizes: Sequence[int], above: int) -> bool:
+  steps = zip((above, *sizes), sizes, strict=False)
+  return all(type(size) is int and size > last for last, size in steps)
 
 
 def bucket(length: int, buckets: Sequence[int], most: int) -> int:

@@ -9,7 +9,13 @@ import jax
 import numpy as np
 import pytest
 
-from reasoning_rl.pipelines import config_file, lengths, sampler, train_policy
+from reasoning_rl.pipelines import (
+  config_file,
+  lengths,
+  sampler,
+  thinking_curve,
+  train_policy,
+)
 from reasoning_rl.pipelines import experiment as experiment_lib
 from reasoning_rl.pipelines import stage as stage_lib
 from reasoning_rl.pipelines.errors import ConfigError
@@ -78,6 +84,38 @@ def test_prompts_of_all_lengths_compile_a_program_per_bucket(
   assert len(traced) == len(set(traced))
   for name, leaf in vars(expected).items():
     np.testing.assert_allclose(getattr(found, name), leaf, atol=1e-4)
+
+
+def test_budgets_of_no_thinking_are_refused(tmp_path):
+  config = load()
+  with config.unlocked():
+    config.evaluate.thinking_budgets = (1, 2)
+  with pytest.raises(ConfigError, match="thinking.end is not set"):
+    experiment_lib.build(config, tmp_path)
+  config.thinking.end = "="
+  config.evaluate.thinking_budgets = (2, 1)
+  with pytest.raises(ConfigError, match=r"thinking_budgets is \(2, 1\)"):
+    experiment_lib.build(config, tmp_path)
+
+
+def test_accuracy_is_measured_at_each_cap_of_thinking(tmp_path):
+  config = load(**{"thinking.end": "=", "thinking.max_tokens": 9})
+  with config.unlocked():
+    config.evaluate.thinking_budgets = (0, 3)
+  run = experiment_lib.build(config, tmp_path)
+  policy, problems = run.policy.init(run.rng(0)), run.problems("heldout", 0, 6)
+  per_problem = {}
+  (curve,) = thinking_curve.curves(run, problems, policy, per_problem)
+  none, some = curve["points"]
+  assert (none["budget"], none["thinking_tokens"]) == (0, 0.0)
+  assert 0 < some["thinking_tokens"] <= 3 < some["policy_tokens"]
+  for point in curve["points"]:
+    right = per_problem[f"thinking greedy@{point['budget']}"]
+    assert right.shape == (6,) and point["accuracy"].mean == right.mean()
+  with config.unlocked():
+    config.evaluate.thinking_budgets = ()
+  run = dataclasses.replace(run, config=config)
+  assert thinking_curve.curves(run, problems, policy, per_problem) == []
 
 
 @pytest.mark.parametrize(
