@@ -31,6 +31,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from reasoning_rl import tree as tree_lib
+from reasoning_rl.data import boundaries
 from reasoning_rl.decoding import expand, sampling
 from reasoning_rl.models import network as network_lib
 from reasoning_rl.models import transformer
@@ -96,8 +97,8 @@ class Search:
       sizes.candidates,
       MAX_THOUGHTS,
       THOUGHT_SIZE,
-      THOUGHT_END,
-      NO_END,
+      boundaries.single(THOUGHT_END),
+      (NO_END,),
       sampling.SamplingConfig(temperature=TEMPERATURE),
     )
     self.expand_fn = expand.make_expand_fn(policy, prm, config)

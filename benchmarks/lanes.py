@@ -20,6 +20,7 @@ import timing
 from reasoning_rl.decoding import decode as decode_lib
 from reasoning_rl.decoding import lanes as lanes_lib
 from reasoning_rl.decoding import sampling
+from reasoning_rl.decoding import stops as stops_lib
 from reasoning_rl.models import attention as attention_lib
 from reasoning_rl.models import network as network_lib
 from reasoning_rl.models import transformer
@@ -141,7 +142,7 @@ def _decode(network, shape, lanes, queues, params, prompt, length, path, mask):
     row_mask,
     SAMPLING,
     max_tokens=MAX_TOKENS,
-    stop_ids=STOP_IDS,
+    stops=stops_lib.Stops(STOP_IDS),
   )
 
 

@@ -23,6 +23,7 @@ from jaxtyping import Array, Bool, Float, Int, Key
 from reasoning_rl import tree as tree_lib
 from reasoning_rl.decoding import decode as decode_lib
 from reasoning_rl.decoding import expand
+from reasoning_rl.decoding import stops as stops_lib
 from reasoning_rl.models import attention as attention_lib
 from reasoning_rl.models import network as network_lib
 from reasoning_rl.search import mcts
@@ -205,7 +206,7 @@ class PythonSearch:
     for row, length in enumerate(said.length):
       tokens = tuple(said.tokens[row, :length].tolist())
       score = float(said.score[row])
-      is_end = tokens[-1] == self._expand_config.end_id
+      is_end = tokens[-1] in self._expand_config.end_ids
       is_open = bool(said.stopped[row]) and not is_end
       is_open &= depth < self._expand_config.max_thoughts
       yield Node(
@@ -267,7 +268,7 @@ def _make_node_fn(policy, prm, config, rows):
       jnp.ones(rows, bool),
       config.sampling,
       max_tokens=config.max_thought_tokens,
-      stop_ids=(config.thought_end_id, config.end_id),
+      stops=stops_lib.Stops(config.end_ids, config.boundary, one_thought=True),
     )
     scored = expand.read_thoughts(
       prm, params.prm, carry, decoded, prm_segments, position

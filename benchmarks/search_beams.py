@@ -13,6 +13,7 @@ import search_peers
 import timing
 
 from reasoning_rl import tree as tree_lib
+from reasoning_rl.data import boundaries
 from reasoning_rl.decoding import expand, sampling
 from reasoning_rl.models import network as network_lib
 from reasoning_rl.models import transformer
@@ -57,8 +58,8 @@ def make_engine(
     num_candidates,
     num_thoughts,
     thought_size,
-    THOUGHT_END,
-    END,
+    boundaries.single(THOUGHT_END),
+    (END,),
     draw=draw,
   )
   expand_fn = expand.make_expand_fn(network, None, config)

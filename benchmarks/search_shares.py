@@ -21,6 +21,7 @@ import search_replay
 import timing
 
 from reasoning_rl import tree as tree_lib
+from reasoning_rl.data import boundaries
 from reasoning_rl.decoding import expand
 from reasoning_rl.models import network as network_lib
 from reasoning_rl.models import transformer
@@ -50,7 +51,11 @@ def share_135m(repetitions: int) -> dict[str, float]:
     network_lib.Network(NETWORK_135M), THOUGHT_135M, THOUGHT_END, END
   )
   config = expand.ExpandConfig(
-    CANDIDATES_135M, PASSES_135M, THOUGHT_135M, THOUGHT_END, END
+    CANDIDATES_135M,
+    PASSES_135M,
+    THOUGHT_135M,
+    boundaries.single(THOUGHT_END),
+    (END,),
   )
   params = expand.SearchParams(jax.jit(network.init)(jax.random.key(0)))
   shape = (PROBLEMS_135M, PROMPT_135M)

@@ -59,6 +59,12 @@ def _add_task(config):
   config.data = ml_collections.ConfigDict()
   # Permute names that mean nothing, afresh at every supervised step.
   config.data.rename = True
+  # A thought ends with: "newline", "paragraph" (two of them), "step" (the word
+  # "Step" that begins a line) or "every-N" tokens, such as "every-32".
+  config.data.thoughts = "newline"
+  # Rising prompt sizes; problems are padded to the smallest that holds them, so
+  # that long and short prompts have a program each. (): all to the longest.
+  config.data.buckets = ()
   config.data.max_prompt_tokens = 0  # 0: the task's longest prompt.
   config.data.max_thought_tokens = 0  # 0: the task's longest thought, C.
   config.data.max_thoughts = 0  # 0: as many as the task's solutions take, T.
@@ -127,6 +133,15 @@ def _add_networks(config):
       temperature=1.0,  # 0 is greedy.
       top_k=0,  # 0 keeps all tokens.
       top_p=1.0,  # 1 keeps all tokens.
+    )
+  )
+  config.thinking = ml_collections.ConfigDict(
+    dict(
+      end="",  # Text that ends thinking, such as "</think>"; "": no control.
+      wait="Wait",  # Said instead of an end that comes too early.
+      min_tokens=0,  # An end before so many tokens is too early.
+      max_tokens=0,  # After so many tokens the end is inserted.
+      max_waits=0,  # Most ends that are not let through.
     )
   )
   config.inputs = ml_collections.ConfigDict(
@@ -287,6 +302,9 @@ def _add_measuring(config):
       # Of `search.value_error`: "mcts" and "gumbel" are measured with each, by
       # the answer they visit most.
       value_errors=(),
+      # Rising caps of thinking at which greedy accuracy is measured; they need
+      # `thinking.end`. (): not measured.
+      thinking_budgets=(),
       validation_problems=200,  # For what is chosen on validation.
       trees=3,  # Search trees drawn in the report.
       rows=256,  # Rows decoded at once; thousands on an accelerator.

@@ -1,7 +1,8 @@
 """Thoughts as spans of token ids, found on the device.
 
-A thought ends at a delimiter (the newline token) or at the last real token.
-The token that ends a completion belongs to the last thought:
+A thought ends at a delimiter (see `boundaries`; here the newline token) or at
+the last real token. The token that ends a completion belongs to the last
+thought:
 
   tokens       a  nl  b  c  nl  end        length 6
   span         0  0   1  1  1   1
@@ -17,13 +18,14 @@ import jax.numpy as jnp
 from jaxtyping import Array, Int, Shaped
 
 from reasoning_rl import masking
+from reasoning_rl.data import boundaries
 
 
 def thought_spans(
   tokens: Int[Array, "B L"],
   length: Int[Array, " B"],
-  thought_end_id: int,
-  end_id: int,
+  boundary: boundaries.Boundary,
+  end_ids: tuple[int, ...],
   max_thoughts: int,
 ) -> tuple[Int[Array, "B T"], Int[Array, " B"]]:
   """Returns where each thought ends and how many there are.
@@ -31,9 +33,9 @@ def thought_spans(
   Args:
     tokens: Completions, right-padded.
     length: Real tokens; 0 gives no thought.
-    thought_end_id: The delimiter, which is the last token of its thought.
-    end_id: Ends a completion; directly after a delimiter it joins the thought
-      that the delimiter ended.
+    boundary: What ends a thought, and belongs to it.
+    end_ids: End a completion; directly after a boundary such a token joins the
+      thought that ended there.
     max_thoughts: Static size T; when there are more thoughts, the last span
       covers the rest.
 
@@ -43,9 +45,10 @@ def thought_spans(
   """
   position = jnp.arange(tokens.shape[1])[None]
   last = length[:, None] - 1
-  is_delimiter = (tokens == thought_end_id) & (position < last)
+  is_delimiter = boundaries.ends(boundary, tokens) & (position < last)
   final_token = jnp.take_along_axis(tokens, jnp.maximum(last, 0), axis=1)
-  joins = (final_token == end_id) & (position == last - 1)
+  ended = jnp.isin(final_token, jnp.asarray(end_ids))
+  joins = ended & (position == last - 1)
   is_end = (is_delimiter & ~joins) | (position == last)
   ends_so_far = jnp.cumsum(is_end, axis=1, dtype=jnp.int32)
   count = jnp.minimum(ends_so_far[:, -1], max_thoughts)

@@ -14,7 +14,10 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Key
 
 from reasoning_rl import masking
+from reasoning_rl.data import boundaries
 from reasoning_rl.decoding import distinct, own_cache, sampling
+from reasoning_rl.decoding import stops as stops_lib
+from reasoning_rl.decoding import thinking as thinking_lib
 from reasoning_rl.models import attention as attention_lib
 from reasoning_rl.models import network as network_lib
 
@@ -51,6 +54,9 @@ class Decoded:
     behavior_logprobs: Of each token under the distribution sampled.
     hidden: Trunk output at the row's last token.
     keys_values: Keys and values of the row's tokens, real or not.
+    forced_mask: True at tokens that thinking control put there: the policy did
+      not choose them. None without it, as the next.
+    thinking_length: Tokens before the end of thinking.
   """
 
   tokens: Int[Array, "R C"]
@@ -62,15 +68,18 @@ class Decoded:
   behavior_logprobs: Float[Array, "R C"]
   hidden: Float[Array, "R D"]
   keys_values: attention_lib.KeysValues
+  forced_mask: Bool[Array, "R C"] | None = None
+  thinking_length: Int[Array, " R"] | None = None
 
 
 class _Carry(NamedTuple):
   index: Array
   active: Array
-  thought_length: Array
+  thought: boundaries.Progress
   out: Decoded
   own: own_cache.OwnCache
   lanes: distinct.Lanes | None
+  thinking: thinking_lib.Thinking | None
 
 
 def prefill(
@@ -104,10 +113,9 @@ def decode(
   config: sampling.SamplingConfig,
   *,
   max_tokens: int,
-  stop_ids: tuple[int, ...],
-  thought_end_id: int | None = None,
-  max_thought_tokens: int | None = None,
+  stops: stops_lib.Stops,
   groups: distinct.Groups | None = None,
+  thinking: thinking_lib.ThinkingConfig | None = None,
 ) -> Decoded:
   """Samples each row until a stop token or a limit.
 
@@ -121,15 +129,16 @@ def decode(
     row_mask: False rows say nothing.
     config: How a token is chosen.
     max_tokens: Most tokens per row, `C`.
-    stop_ids: Tokens that end a row and belong to it.
-    thought_end_id: Token that ends a thought, for `max_thought_tokens`.
-    max_thought_tokens: Most tokens in a thought; a longer one ends its row.
+    stops: What ends a row before that.
     groups: Rows whose sequences are to differ; they must continue the same
       context. None samples every row by itself.
+    thinking: How long a row thinks, for rows that begin with it; not together
+      with `groups`.
 
   Returns:
     The tokens and what belongs to them. The loop ends with its last row.
   """
+  _check_thinking(thinking, stops, groups)
 
   def cond(carry):
     return (carry.index < max_tokens) & jnp.any(carry.active)
@@ -140,6 +149,12 @@ def decode(
     carry, (token, behavior, policy) = _choose(
       keys, logits, carry, groups, config
     )
+    forced = None
+    if thinking is not None:
+      forced, behavior, policy = _force(
+        thinking, stops, carry, logits, token, behavior, policy
+      )
+      token = forced.token
     index, active, out = carry.index, carry.active, carry.out
     hidden, keys_values = network.apply(
       params,
@@ -151,22 +166,23 @@ def decode(
       ),
     )
     keys_values = after(hidden, keys_values)
-    stopped, still, thought_length = go_on(
-      token,
-      active,
-      carry.thought_length,
-      stop_ids,
-      thought_end_id,
-      max_thought_tokens,
+    stopped, still, thought = stops_lib.go_on(
+      stops, token, active, carry.thought
     )
-    said = (token, stopped, policy, behavior, hidden)
+    said = (token, stopped, policy, behavior, hidden, forced)
     out = _append(out, index, active, *said)
     own = own_cache.append(carry.own, index, keys_values)
-    return _Carry(index + 1, still, thought_length, out, own, carry.lanes)
+    thinks = None if forced is None else forced.thinking
+    return _Carry(index + 1, still, thought, out, own, carry.lanes, thinks)
 
-  start = _start(network, context, row_mask, max_tokens, groups)
+  start = _start(network, context, row_mask, max_tokens, stops, groups)
+  if thinking is not None:
+    start = _start_thinking(start)
   end = jax.lax.while_loop(cond, body, start)
   out = end.out if groups is None else _held(end)
+  if thinking is not None:
+    size = thinking_lib.length(thinking, end.thinking, out.stopped_mask)
+    out = out.replace(thinking_length=size)
   computed = jnp.broadcast_to(end.index, out.spent.shape)
   return out.replace(
     decoded_rows=computed, keys_values=own_cache.of_rows(end.own)
@@ -182,12 +198,53 @@ def _choose(keys, logits, carry, groups, config):
   moved = jax.tree.map(lambda x: x[drawn.source], carry.out)
   carry = carry._replace(
     active=drawn.active,
-    thought_length=carry.thought_length[drawn.source],
+    thought=jax.tree.map(lambda x: x[drawn.source], carry.thought),
     out=moved.replace(spent=carry.out.spent),
     own=own_cache.move(carry.own, drawn.source),
     lanes=drawn.lanes,
   )
   return carry, (drawn.token, drawn.behavior_logprobs, drawn.policy_logprobs)
+
+
+def _check_thinking(thinking, stops, groups):
+  """Refuses thinking control that the loop cannot keep to."""
+  if thinking is None:
+    return
+  if groups is not None:
+    raise ValueError(
+      "thinking control and distinct sequences cannot be had together: a"
+      " forced token has no probability to draw by."
+    )
+  both = {*thinking.end_ids, *thinking.wait_ids} & {*stops.end_ids}
+  if both:
+    raise ValueError(
+      f"token {min(both)} ends a solution, so thinking control cannot insert"
+      " it; choose other tokens."
+    )
+
+
+def _start_thinking(start) -> _Carry:
+  """Returns the loop's state with rows that begin to think."""
+  forced = jnp.zeros(start.out.tokens.shape, bool)
+  return start._replace(
+    out=start.out.replace(forced_mask=forced),
+    thinking=thinking_lib.start(start.active),
+  )
+
+
+def _force(thinking, stops, carry, logits, token, behavior, policy):
+  """Returns what the rows say under thinking control, and its probability."""
+  forced = thinking_lib.force(
+    thinking, stops.end_ids, carry.thinking, carry.active, token
+  )
+  own = jnp.take_along_axis(
+    jax.nn.log_softmax(logits), forced.token[:, None], axis=-1
+  )[:, 0]
+  return (
+    forced,
+    jnp.where(forced.forced_mask, 0.0, behavior),
+    jnp.where(forced.forced_mask, own, policy),
+  )
 
 
 def _held(end) -> Decoded:
@@ -203,33 +260,6 @@ def _held(end) -> Decoded:
   )
 
 
-def go_on(
-  token: Int[Array, " R"],
-  active: Bool[Array, " R"],
-  thought_length: Int[Array, " R"],
-  stop_ids: tuple[int, ...],
-  thought_end_id: int | None,
-  max_thought_tokens: int | None,
-) -> tuple[Bool[Array, " R"], Bool[Array, " R"], Int[Array, " R"]]:
-  """Returns which rows `token` stops, which go on, and their thoughts' length.
-
-  Args:
-    token: The newest token of each row.
-    active: Rows that it belongs to.
-    thought_length: Tokens in the row's thought before it.
-    stop_ids: As in `decode`, and so the others.
-    thought_end_id: Token that ends a thought.
-    max_thought_tokens: Most tokens in a thought.
-  """
-  stopped = jnp.isin(token, jnp.asarray(stop_ids)) & active
-  thought_length = thought_length + 1
-  still = active & ~stopped
-  if max_thought_tokens is not None:
-    thought_length = jnp.where(token == thought_end_id, 0, thought_length)
-    still &= thought_length < max_thought_tokens
-  return stopped, still, thought_length
-
-
 def after(
   hidden: Float[Array, "R 1 D"], keys_values: attention_lib.KeysValues
 ) -> attention_lib.KeysValues:
@@ -242,7 +272,7 @@ def after(
   return jax.tree.map(lambda x: jnp.where(finite, x, 0), keys_values)
 
 
-def _start(network, context, row_mask, max_tokens, groups) -> _Carry:
+def _start(network, context, row_mask, max_tokens, stops, groups) -> _Carry:
   """Returns the loop's state before the first token."""
   config, rows = network.config, row_mask.shape[0]
   shape = (rows, config.num_kv_heads, 0, config.head_size)
@@ -252,10 +282,11 @@ def _start(network, context, row_mask, max_tokens, groups) -> _Carry:
   return _Carry(
     index=jnp.asarray(0, jnp.int32),
     active=row_mask,
-    thought_length=jnp.zeros(row_mask.shape, jnp.int32),
+    thought=boundaries.start(stops.boundary, rows),
     out=_nothing_said(context, max_tokens),
     own=own_cache.start(empty, max_tokens, problems),
     lanes=None if groups is None else distinct.start(groups, row_mask),
+    thinking=None,
   )
 
 
@@ -277,12 +308,15 @@ def _nothing_said(context, max_tokens) -> Decoded:
 
 
 def _append(
-  out, index, active, token, stopped, policy, behavior, hidden
+  out, index, active, token, stopped, policy, behavior, hidden, forced
 ) -> Decoded:
   """Returns `out` with one more token where the row is active."""
   put = lambda x, new: jax.lax.dynamic_update_slice(
     x, jnp.where(active, new, 0)[:, None].astype(x.dtype), (0, index)
   )
+  if forced is not None:
+    forced_mask = put(out.forced_mask, forced.forced_mask)
+    out = out.replace(forced_mask=forced_mask)
   return out.replace(
     tokens=put(out.tokens, token),
     length=out.length + active,

@@ -22,9 +22,11 @@ from jaxtyping import Array, Bool, Float, Int, Key
 from reasoning_rl import masking
 from reasoning_rl import pool as pool_lib
 from reasoning_rl import tree as tree_lib
+from reasoning_rl.data import boundaries
 from reasoning_rl.decoding import decode as decode_lib
 from reasoning_rl.decoding import distinct, sampling, scoring
 from reasoning_rl.decoding import lanes as lanes_lib
+from reasoning_rl.decoding import stops as stops_lib
 from reasoning_rl.models import attention as attention_lib
 from reasoning_rl.models import network as network_lib
 
@@ -46,8 +48,8 @@ class ExpandConfig:
     num_candidates: Thoughts sampled per leaf, `A`.
     max_thoughts: Most thoughts in a solution, `T`.
     max_thought_tokens: Most tokens in a thought, `C`.
-    thought_end_id: Token that ends a thought.
-    end_id: Token that ends a solution.
+    boundary: What ends a thought.
+    end_ids: Tokens that end a solution.
     sampling: How tokens are chosen.
     draw: How a leaf's thoughts come about. "distinct": they all differ, drawn
       without replacement; a thought's prior is its probability. "merged":
@@ -64,8 +66,8 @@ class ExpandConfig:
   num_candidates: int
   max_thoughts: int
   max_thought_tokens: int
-  thought_end_id: int
-  end_id: int
+  boundary: boundaries.Boundary
+  end_ids: tuple[int, ...]
   sampling: sampling.SamplingConfig = sampling.SamplingConfig()
   draw: str = "distinct"
   lanes: int = 0
@@ -245,7 +247,7 @@ def _decode_thoughts(policy, params, rng, tree, leaf, context, config):
     mask,
     config.sampling,
     max_tokens=config.max_thought_tokens,
-    stop_ids=(config.thought_end_id, config.end_id),
+    stops=stops_lib.Stops(config.end_ids, config.boundary, one_thought=True),
   )
 
 
@@ -337,7 +339,7 @@ def _children(tree, leaf, decoded, scored, config):
   last = jnp.take_along_axis(
     decoded.tokens, jnp.maximum(decoded.length - 1, 0)[:, None], axis=1
   )
-  terminal = shaped(last[:, 0] == config.end_id) & made
+  terminal = shaped(jnp.isin(last[:, 0], jnp.asarray(config.end_ids))) & made
   depth = tree_lib.at_nodes(tree.depth, leaf)[..., None] + 1
   may_follow = shaped(decoded.stopped_mask) & ~terminal
   may_follow &= depth < config.max_thoughts

@@ -22,8 +22,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Key
 
+from reasoning_rl.data import boundaries
 from reasoning_rl.decoding import decode as decode_lib
 from reasoning_rl.decoding import sampling
+from reasoning_rl.decoding import stops as stops_lib
 from reasoning_rl.models import attention as attention_lib
 from reasoning_rl.models import network as network_lib
 
@@ -45,7 +47,7 @@ class _Lanes(NamedTuple):
 
   row: Array
   index: Array
-  thought_length: Array
+  thought: boundaries.Progress
   hidden: Array
   before_mask: Array
   caches: attention_lib.KeysValues
@@ -57,6 +59,7 @@ class _Log(NamedTuple):
   row: Array
   index: Array
   token: Array
+  stopped: Array
   policy_logprobs: Array
   behavior_logprobs: Array
   hidden: Array
@@ -80,9 +83,7 @@ def decode(
   *,
   lanes: int,
   max_tokens: int,
-  stop_ids: tuple[int, ...],
-  thought_end_id: int | None = None,
-  max_thought_tokens: int | None = None,
+  stops: stops_lib.Stops,
 ) -> decode_lib.Decoded:
   """Samples each row as `decode.decode` does, `lanes` of a queue at a time.
 
@@ -98,9 +99,7 @@ def decode(
     config: How a token is chosen.
     lanes: Rows of a queue that are decoded at once.
     max_tokens: Most tokens per row, `C`.
-    stop_ids: Tokens that end a row and belong to it.
-    thought_end_id: Token that ends a thought, for `max_thought_tokens`.
-    max_thought_tokens: Most tokens in a thought; a longer one ends its row.
+    stops: What ends a row before that.
 
   Returns:
     The tokens and what belongs to them, in the order of the rows. The loop
@@ -116,14 +115,10 @@ def decode(
   def body(carry):
     step, now = carry.step, carry.lanes
     said = _say(network, params, rngs, context, segments, config, carry)
-    _, still, thought_length = decode_lib.go_on(
-      said.token,
-      now.row < rows,
-      now.thought_length,
-      stop_ids,
-      thought_end_id,
-      max_thought_tokens,
+    stopped, still, thought = stops_lib.go_on(
+      stops, said.token, now.row < rows, now.thought
     )
+    said = said._replace(stopped=stopped)
     still &= now.index + 1 < max_tokens
     before = now.before_mask.shape[1]
     at = (0, 0, before + step % max_tokens, 0)
@@ -132,7 +127,7 @@ def decode(
       row=jnp.where(still, now.row, rows),
       # An idle lane stays at a position that there is.
       index=jnp.where(still, now.index + 1, 0),
-      thought_length=thought_length,
+      thought=thought,
       hidden=said.hidden,
       before_mask=now.before_mask,
       caches=jax.tree.map(put, now.caches, said.keys_values),
@@ -140,9 +135,9 @@ def decode(
     taken, now = _refill(carry.taken, now, queue, context, segments[1])
     return _Carry(step + 1, taken, now, _write(carry.log, step, said))
 
-  start = _start(network, context, queue, segments[1], lanes, max_tokens)
+  start = _start(network, context, queue, segments[1], lanes, max_tokens, stops)
   end = jax.lax.while_loop(cond, body, start)
-  return _in_row_order(end, context, max_tokens, stop_ids)
+  return _in_row_order(end, context, max_tokens)
 
 
 def _say(network, params, rngs, context, segments, config, carry) -> _Log:
@@ -166,6 +161,7 @@ def _say(network, params, rngs, context, segments, config, carry) -> _Log:
     row=now.row,
     index=now.index,
     token=token,
+    stopped=jnp.zeros(token.shape, bool),  # Not known yet.
     policy_logprobs=policy,
     behavior_logprobs=behavior,
     hidden=hidden[:, 0],
@@ -203,7 +199,9 @@ def _split(segments, queues):
   )
 
 
-def _start(network, context, queue, private, lanes, max_tokens) -> _Carry:
+def _start(
+  network, context, queue, private, lanes, max_tokens, stops
+) -> _Carry:
   """Returns the loop's state before the first token."""
   config = network.config
   rows, dtype = context.hidden.shape[0], context.hidden.dtype
@@ -220,7 +218,7 @@ def _start(network, context, queue, private, lanes, max_tokens) -> _Carry:
   idle = _Lanes(
     row=count + rows,
     index=count,
-    thought_length=count,
+    thought=boundaries.start(stops.boundary, lanes),
     hidden=jnp.zeros((lanes, context.hidden.shape[1]), dtype),
     before_mask=jnp.zeros((lanes, size), bool),
     caches=both(lanes, heads, size + max_tokens, head_size),
@@ -232,6 +230,7 @@ def _start(network, context, queue, private, lanes, max_tokens) -> _Carry:
     row=number + rows,
     index=number,
     token=number,
+    stopped=jnp.zeros((steps, lanes), bool),
     policy_logprobs=jnp.zeros((steps, lanes), jnp.float32),
     behavior_logprobs=jnp.zeros((steps, lanes), jnp.float32),
     hidden=jnp.zeros((steps, lanes, context.hidden.shape[1]), dtype),
@@ -259,7 +258,7 @@ def _refill(taken, lanes, queue, context, private):
   taken, new = taken + new.sum(axis=1), new.reshape(-1)
   lanes = lanes._replace(
     row=jnp.where(new, row, lanes.row),
-    thought_length=jnp.where(new, 0, lanes.thought_length),
+    thought=boundaries.start_where(new, lanes.thought),
     hidden=jnp.where(new[:, None], context.hidden[row], lanes.hidden),
   )
   if private:
@@ -297,7 +296,7 @@ def _copy_row(into, source, owner, place):
   return jax.lax.dynamic_update_slice(into, row, place)
 
 
-def _in_row_order(end, context, max_tokens, stop_ids) -> decode_lib.Decoded:
+def _in_row_order(end, context, max_tokens) -> decode_lib.Decoded:
   """Returns what was logged, row by row."""
   rows, log = context.hidden.shape[0], end.log
   places = log.row.size
@@ -322,7 +321,7 @@ def _in_row_order(end, context, max_tokens, stop_ids) -> decode_lib.Decoded:
     length=length,
     spent=length,
     decoded_rows=length.at[spread].add(idle),
-    stopped_mask=jnp.isin(at_last(token), jnp.asarray(stop_ids)) & said,
+    stopped_mask=at_last(read(log.stopped)) & said,
     policy_logprobs=numbers(log.policy_logprobs),
     behavior_logprobs=numbers(log.behavior_logprobs),
     hidden=jnp.where(said[:, None], hidden, context.hidden),

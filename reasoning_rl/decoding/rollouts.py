@@ -7,8 +7,11 @@ import dataclasses
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Int, Key
 
+from reasoning_rl.data import boundaries
 from reasoning_rl.decoding import decode as decode_lib
 from reasoning_rl.decoding import sampling
+from reasoning_rl.decoding import stops as stops_lib
+from reasoning_rl.decoding import thinking as thinking_lib
 from reasoning_rl.models import attention as attention_lib
 from reasoning_rl.models import network as network_lib
 
@@ -21,17 +24,20 @@ class RolloutConfig:
     num_rollouts: Rollouts per starting point, `G`.
     max_tokens: Most tokens in a rollout, `L`.
     max_thought_tokens: Most tokens in a thought; a longer one ends its row.
-    thought_end_id: Token that ends a thought.
-    end_id: Token that ends a solution.
+    boundary: What ends a thought.
+    end_ids: Tokens that end a solution.
     sampling: How tokens are chosen.
+    thinking: How long a rollout thinks; None: as it likes. A completion of a
+      prefix is never controlled: what was forced before it is not known.
   """
 
   num_rollouts: int
   max_tokens: int
   max_thought_tokens: int
-  thought_end_id: int
-  end_id: int
+  boundary: boundaries.Boundary
+  end_ids: tuple[int, ...]
   sampling: sampling.SamplingConfig = sampling.SamplingConfig()
+  thinking: thinking_lib.ThinkingConfig | None = None
 
 
 def from_prompts(
@@ -60,7 +66,8 @@ def from_prompts(
   )
   rngs = decode_lib.row_rngs(rng, problem_id, group)
   row_mask = jnp.ones(prompt.shape[0] * group, bool)
-  return _decode(policy, params, rngs, context, row_mask, config)
+  rows = rngs, context, row_mask
+  return _decode(policy, params, *rows, config, config.thinking)
 
 
 def from_thoughts(
@@ -107,7 +114,7 @@ def from_thoughts(
   return _decode(policy, params, rngs, context, row_mask, config)
 
 
-def _decode(policy, params, rngs, context, row_mask, config):
+def _decode(policy, params, rngs, context, row_mask, config, thinking=None):
   return decode_lib.decode(
     policy,
     params,
@@ -116,7 +123,10 @@ def _decode(policy, params, rngs, context, row_mask, config):
     row_mask,
     config.sampling,
     max_tokens=config.max_tokens,
-    stop_ids=(config.end_id,),
-    thought_end_id=config.thought_end_id,
-    max_thought_tokens=config.max_thought_tokens,
+    stops=stops_lib.Stops(
+      config.end_ids,
+      config.boundary,
+      max_thought_tokens=config.max_thought_tokens,
+    ),
+    thinking=thinking,
   )

@@ -60,6 +60,7 @@ def write_report(
     _loop(directory, plain["stages"]),
     _search(directory, plain["curves"]),
     _committed(directory, plain.get("committed", [])),
+    _thinking(directory, plain.get("thinking", [])),
     _claims(plain["comparisons"]),
     _reward_model(directory, plain["prm_quality"]),
     _trees(trees),
@@ -239,6 +240,26 @@ def _committed(
     "are mixed with their opposites: an error of 0 leaves them, of 1 turns "
     "them around.",
     report_page.image(path, "Accuracy of the most visited path"),
+  )
+
+
+def _thinking(
+  directory: pathlib.Path, curves: Sequence[Record]
+) -> tuple[str, str]:
+  if not curves:
+    return "Thinking", ""
+  path = report_plots.accuracy_by_budget(
+    directory / "thinking.png",
+    curves,
+    "thinking_tokens",
+    "thinking tokens per problem",
+  )
+  return "Thinking", report_page.section(
+    "thinking",
+    "Accuracy against thinking tokens",
+    "The same policy, whose thinking is ended after so many tokens at most. "
+    "The axis has the mean of what it has thought.",
+    report_page.image(path, "Accuracy by thinking tokens"),
   )
 
 

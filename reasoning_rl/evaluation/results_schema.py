@@ -12,6 +12,8 @@
                "policy_tokens", "prm_tokens", "flops", "peak_cache_bytes",
                "seconds"}]}],
    "committed": [as "curves", by the path a search visits most]?,
+   "thinking": [{"method", "points": [{"budget", "accuracy": interval,
+                 "thinking_tokens", "policy_tokens"}]}]?,
    "prm_quality": [the fields of `reward_quality.RewardQuality`],
    "comparisons": [{"a", "b", "difference", "low", "high",
                     "verdict": "clearly above" | "above" | "not shown" |
@@ -66,6 +68,17 @@ _STAGE = {
 _CURVE = {
   "method": _TEXT,
   "points": [{"budget": _COUNT, "accuracy": _INTERVAL, **_COST}],
+}
+_THINKING = {
+  "method": _TEXT,
+  "points": [
+    {
+      "budget": _COUNT,
+      "accuracy": _INTERVAL,
+      "thinking_tokens": _NUMBER,
+      "policy_tokens": _NUMBER,
+    }
+  ],
 }
 _PRM_QUALITY = {
   "name": _TEXT,
@@ -130,6 +143,7 @@ _RESULTS = {
   "stages": [_STAGE],
   "curves": [_CURVE],
   "committed": _Optional([_CURVE]),
+  "thinking": _Optional([_THINKING]),
   "prm_quality": [_PRM_QUALITY],
   "comparisons": [_COMPARISON],
   "trees": [_TREE],

@@ -25,6 +25,7 @@ from reasoning_rl.pipelines import experiment as experiment_lib
 from reasoning_rl.pipelines import quality as quality_lib
 from reasoning_rl.pipelines import search as search_lib
 from reasoning_rl.pipelines import stage as stage_lib
+from reasoning_rl.pipelines import thinking_curve as thinking_lib
 from reasoning_rl.pipelines import workdir as workdir_lib
 from reasoning_rl.pipelines.errors import ConfigError
 from reasoning_rl.training import metrics as metrics_lib
@@ -156,8 +157,6 @@ class _Evaluation:
     heldout = self._samples(self._heldout, 1)
     curves = self._sampling_curves(heldout, how)
     drawn = self._search_curves(heldout, how, curves)
-    visited = self._committed()
-    quality = self._quality(validation, heldout)
     found = {
       "schema": 1,
       "task": self._experiment.task.name,
@@ -169,8 +168,11 @@ class _Evaluation:
       "seconds": time.monotonic() - begin,
       "stages": stages,
       "curves": curves,
-      "committed": visited,
-      "prm_quality": quality,
+      "committed": self._committed(),
+      "thinking": thinking_lib.curves(
+        self._experiment, self._heldout, self._final, self._per_problem
+      ),
+      "prm_quality": self._quality(validation, heldout),
       "comparisons": claims.comparisons(
         self._per_problem, max(self._budgets), self._solved
       ),
@@ -178,9 +180,7 @@ class _Evaluation:
       "notes": self._notes,
     }
     self._write(found)
-    return {
-      f"{record['name']}": record["sampled_pass_at_1"].mean for record in stages
-    }
+    return {s["name"]: s["sampled_pass_at_1"].mean for s in stages}
 
   def _write(self, found: Mapping[str, Any]) -> None:
     report = self._stage.workdir.report

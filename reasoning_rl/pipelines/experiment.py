@@ -17,11 +17,12 @@ import ml_collections
 import numpy as np
 from jaxtyping import Int
 
-from reasoning_rl.data import batching, tokenizers
+from reasoning_rl.data import batching, boundaries, tokenizers
 from reasoning_rl.decoding import expand, rollouts, sampling
+from reasoning_rl.decoding import thinking as thinking_lib
 from reasoning_rl.models import network as network_lib
 from reasoning_rl.models import transformer
-from reasoning_rl.pipelines import devices, methods, texts
+from reasoning_rl.pipelines import devices, lengths, methods, texts
 from reasoning_rl.pipelines.errors import ConfigError
 from reasoning_rl.tasks import base as task_base
 from reasoning_rl.tasks import registry
@@ -70,6 +71,7 @@ class Experiment:
     config: The resolved config.
     task: Problems and their verifier.
     tokenizer: Text to ids and back.
+    boundary: What ends a thought, in the tokenizer's ids.
     policy: The network that writes thoughts.
     prm: The network that scores them; the policy itself on a shared trunk.
     orm: The network that scores whole solutions.
@@ -84,6 +86,7 @@ class Experiment:
   config: ml_collections.ConfigDict
   task: task_base.Task
   tokenizer: tokenizers.Tokenizer
+  boundary: boundaries.Boundary
   policy: network_lib.Network
   prm: network_lib.Network
   orm: network_lib.Network
@@ -98,6 +101,22 @@ class Experiment:
   def shared_trunk(self) -> bool:
     """Whether the PRM is a head on the policy."""
     return self.config.prm.trunk == "shared"
+
+  @functools.cached_property
+  def end_ids(self) -> tuple[int, ...]:
+    """The ids that end a solution; a chat's tokenizer has its turns' ends."""
+    more = getattr(self.tokenizer, "end_ids", ())
+    return tuple(dict.fromkeys((self.tokenizer.end_id, *more)))
+
+  @functools.cached_property
+  def thinking(self) -> thinking_lib.ThinkingConfig | None:
+    """How long is thought; None without control."""
+    return lengths.thinking(self.config.thinking, self.tokenizer)
+
+  def trim_prompts(self, problems: ProblemBatch) -> Int[np.ndarray, "B _"]:
+    """Returns the prompts in the size of their bucket, see `data.buckets`."""
+    buckets = self.config.data.buckets
+    return lengths.trim(problems.prompt, problems.prompt_length, buckets)
 
   @property
   def search_prm(self) -> network_lib.Network | None:
@@ -252,7 +271,7 @@ class Experiment:
     so its last thought is left open too.
     """
     text = self.tokenizer.decode(tokens)
-    ended = len(tokens) > 0 and tokens[-1] == self.tokenizer.end_id
+    ended = len(tokens) > 0 and tokens[-1] in self.end_ids
     return text + "\n" if ended else text.removesuffix("\n")
 
   def rollout_config(
@@ -263,9 +282,10 @@ class Experiment:
       num_rollouts=num_rollouts,
       max_tokens=self.completion_size,
       max_thought_tokens=self.thought_size,
-      thought_end_id=self.tokenizer.thought_end_id,
-      end_id=self.tokenizer.end_id,
+      boundary=self.boundary,
+      end_ids=self.end_ids,
       sampling=self.sampling if how is None else how,
+      thinking=self.thinking,
     )
 
   def expand_config(
@@ -283,8 +303,8 @@ class Experiment:
       num_candidates=num_candidates,
       max_thoughts=self.max_thoughts,
       max_thought_tokens=self.thought_size,
-      thought_end_id=self.tokenizer.thought_end_id,
-      end_id=self.tokenizer.end_id,
+      boundary=self.boundary,
+      end_ids=self.end_ids,
       sampling=how,
       draw=draw,
       lanes=self.config.search.lanes,
@@ -337,18 +357,21 @@ def _build(config, directory) -> Experiment:
       " the policy's layers: set it to 0, or prm.kind to 'head'."
     )
   mesh, problem_mesh = devices.meshes(config.mesh)
+  boundary = boundaries.boundary(tokenizer, config.data.thoughts)
   experiment = Experiment(
     config=config,
     task=task,
     tokenizer=tokenizer,
+    boundary=boundary,
     policy=policy,
     prm=policy if shared else make_reward_model("thought"),
     orm=make_reward_model("outcome"),
     mesh=mesh,
     problem_mesh=problem_mesh,
-    **texts.sizes(config.data, task),
+    **texts.sizes(config.data, task, boundary.every),
   )
   _check_context(experiment)
+  lengths.check(config, experiment.thinking)
   methods.check(config)
   return experiment
 

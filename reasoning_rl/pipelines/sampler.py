@@ -15,6 +15,7 @@ from reasoning_rl.data import batching, thoughts
 from reasoning_rl.decoding import decode as decode_lib
 from reasoning_rl.decoding import rollouts, sampling
 from reasoning_rl.pipelines import experiment as experiment_lib
+from reasoning_rl.pipelines import lengths
 
 
 class Samples(NamedTuple):
@@ -71,8 +72,8 @@ class Sampler:
     end, count = thoughts.thought_spans(
       decoded.tokens,
       decoded.length,
-      experiment.tokenizer.thought_end_id,
-      experiment.tokenizer.end_id,
+      experiment.boundary,
+      experiment.end_ids,
       experiment.max_thoughts,
     )
     outcome = jnp.zeros(decoded.length.shape, jnp.float32)
@@ -93,7 +94,7 @@ class Sampler:
     samples = self._sample(
       params,
       rng,
-      problems.prompt,
+      self._experiment.trim_prompts(problems),
       problems.prompt_length,
       problems.problem_id,
       problems.answer,
@@ -121,13 +122,18 @@ class Sampler:
     Returns:
       Host records; what a problem gets does not depend on the pieces.
     """
-    parts = []
-    most = rows // self.num_rollouts
-    for index, keep in self._experiment.pieces(len(problems), most):
-      piece = take_problems(problems, index)
+    parts, group = [], self.num_rollouts
+    buckets = self._experiment.config.data.buckets
+    order = lengths.by_bucket(problems.prompt_length, buckets)
+    for index, keep in self._experiment.pieces(len(problems), rows // group):
+      piece = take_problems(problems, order[index])
       found = self._to_trajectory(piece, self.sample(params, rng, piece))
-      parts.append(batching.take(found, np.arange(keep * self.num_rollouts)))
-    return batching.concatenate(parts)
+      parts.append(batching.take(found, np.arange(keep * group)))
+    found = batching.concatenate(parts)
+    if not buckets:
+      return found
+    place = np.argsort(order)[:, None] * group + np.arange(group)
+    return batching.take(found, place.reshape(-1))
 
   def _to_trajectory(self, problems, samples) -> types.Trajectory:
     samples = jax.tree.map(np.asarray, samples)

@@ -149,7 +149,10 @@ class Searcher:
     """
     begin = time.monotonic()
     state = self._plant(
-      params, problems.prompt, problems.prompt_length, problems.problem_id
+      params,
+      self.experiment.trim_prompts(problems),
+      problems.prompt_length,
+      problems.problem_id,
     )
     found = []
     for budget in token_budgets or (np.inf,):

@@ -21,13 +21,14 @@ _BOUNDS = {
 
 
 def sizes(
-  data: ml_collections.ConfigDict, task: task_base.Task
+  data: ml_collections.ConfigDict, task: task_base.Task, every: int = 0
 ) -> dict[str, int]:
   """Returns the limits on texts: what `data` sets, else the task's own.
 
   Args:
     data: The config's section of that name.
     task: Its texts have a token per character at most.
+    every: Tokens of each thought, where thoughts have one length.
 
   Returns:
     The fields of `Experiment` that hold them.
@@ -35,6 +36,8 @@ def sizes(
   size = {}
   for key, bound in _BOUNDS.items():
     size[key] = data[key]
+    if key == "max_thought_tokens":
+      size[key] = size[key] or every
     if not size[key] and isinstance(task, task_base.Bounded):
       size[key] = getattr(task, bound)
     if size[key] < 1:

@@ -117,7 +117,7 @@ class _Learner:
       self._reference,
       self._prm,
       samples,
-      problems.prompt,
+      experiment.trim_prompts(problems),
       problems.prompt_length,
     )
     self._tokens += int(np.sum(np.asarray(samples.decoded.length)))
@@ -153,11 +153,14 @@ class _Learner:
         decoded.tokens,
         experiment.sampling,
       )
+    completion_mask = masking.length_mask(decoded.length, size)
+    if decoded.forced_mask is not None:
+      completion_mask &= ~decoded.forced_mask
     batch = types.PolicyBatch(
       prompt=prompt,
       prompt_length=prompt_length,
       completion=decoded.tokens,
-      completion_mask=masking.length_mask(decoded.length, size),
+      completion_mask=completion_mask,
       behavior_logprobs=decoded.behavior_logprobs,
       reference_logprobs=reference_logprobs,
       advantages=credit_lib.thoughts_to_tokens(
@@ -171,6 +174,8 @@ class _Learner:
       "thoughts": count.mean(axis=1),
       "finished": decoded.stopped_mask.mean(axis=1),
     }
+    if decoded.thinking_length is not None:
+      metrics["thinking"] = decoded.thinking_length.mean(axis=1)
     if self._needs_scores:
       metrics["thought_reward"] = masking.masked_mean(scores, mask, (1, 2))
     return batch, metrics

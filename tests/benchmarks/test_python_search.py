@@ -11,6 +11,7 @@ import pytest
 
 from benchmarks import python_search, table_network
 from reasoning_rl import tree as tree_lib
+from reasoning_rl.data import boundaries
 from reasoning_rl.decoding import decode as decode_lib
 from reasoning_rl.decoding import expand
 from reasoning_rl.models import attention as attention_lib
@@ -20,7 +21,8 @@ PROBLEMS, PASSES, CANDIDATES = 6, 15, 4
 THOUGHT_END, END = 1, 2
 RNG = jax.random.key(3)
 CONFIG = mcts.MCTSConfig(CANDIDATES)
-EXPAND = expand.ExpandConfig(CANDIDATES, 4, 3, THOUGHT_END, END, draw="merged")
+BOUNDARY = boundaries.single(THOUGHT_END)
+EXPAND = expand.ExpandConfig(CANDIDATES, 4, 3, BOUNDARY, (END,), draw="merged")
 
 
 @pytest.fixture(scope="module")

@@ -9,12 +9,14 @@ import pytest
 
 from benchmarks import fixed_thoughts, search_peers, table_network
 from reasoning_rl import tree as tree_lib
+from reasoning_rl.data import boundaries
 from reasoning_rl.decoding import expand, rollouts, sampling
 from reasoning_rl.search import frontier
 
 VOCAB, THOUGHT_END, END = 7, 1, 2
 C, T, WIDTH, CANDIDATES = 4, 3, 2, 3
 ROWS = WIDTH * CANDIDATES
+BOUNDARY = boundaries.single(THOUGHT_END)
 RNG = jax.random.key(3)
 HOW = sampling.SamplingConfig(temperature=1.3)
 IDS = jnp.array([5, 1, 9, 2])
@@ -48,7 +50,7 @@ def root(network, params, prompt):
 def beams(network, params, root):
   """The rows of the engine's beam search before its last selection."""
   config = expand.ExpandConfig(
-    CANDIDATES, T, C, THOUGHT_END, END, HOW, "independent"
+    CANDIDATES, T, C, BOUNDARY, (END,), HOW, "independent"
   )
   rule = frontier.FrontierConfig(WIDTH, CANDIDATES)
   tree = tree_lib.plant(root, rule.capacity(T), C, rule.capacity(T) * C)
@@ -72,7 +74,7 @@ def beams(network, params, root):
 def test_rows_that_never_meet_say_what_rollouts_say(
   network, params, prompt, root
 ):
-  config = rollouts.RolloutConfig(ROWS, T * C, T * C, THOUGHT_END, END, HOW)
+  config = rollouts.RolloutConfig(ROWS, T * C, T * C, BOUNDARY, (END,), HOW)
   expected = rollouts.from_prompts(
     network, params, RNG, prompt, LENGTHS, IDS, config
   )

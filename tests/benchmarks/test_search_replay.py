@@ -9,6 +9,7 @@ import pytest
 
 from benchmarks import search_replay, table_network
 from reasoning_rl import tree as tree_lib
+from reasoning_rl.data import boundaries
 from reasoning_rl.decoding import expand
 from reasoning_rl.search import mcts
 
@@ -30,7 +31,9 @@ def searched(request):
   params = expand.SearchParams(
     policy.init(jax.random.key(0)), prm.init(jax.random.key(1))
   )
-  config = expand.ExpandConfig(CANDIDATES, 4, 4, 1, 2, draw=request.param)
+  config = expand.ExpandConfig(
+    CANDIDATES, 4, 4, boundaries.single(1), (2,), draw=request.param
+  )
   expand_fn = expand.make_expand_fn(policy, prm, config)
   prompt = jax.random.randint(jax.random.key(2), (3, 5), 0, 6)
   root = expand.make_root(

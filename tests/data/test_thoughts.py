@@ -10,7 +10,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from reasoning_rl.data import thoughts
+from reasoning_rl.data import boundaries, thoughts
 
 NEWLINE, END = 2, 1
 SIZE, ROWS, THOUGHTS = 9, 4, 3
@@ -19,7 +19,7 @@ SIZE, ROWS, THOUGHTS = 9, 4, 3
 @functools.partial(jax.jit, static_argnames="max_thoughts")
 def spans(tokens, length, max_thoughts=THOUGHTS):
   thought_end, count = thoughts.thought_spans(
-    tokens, length, NEWLINE, END, max_thoughts
+    tokens, length, boundaries.single(NEWLINE), (END,), max_thoughts
   )
   span = thoughts.span_of_position(thought_end, count, length, tokens.shape[1])
   return thought_end, count, span

@@ -9,7 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from reasoning_rl.decoding import decode, sampling
+from reasoning_rl.data import boundaries
+from reasoning_rl.decoding import decode, sampling, stops
 
 GROUP, SIZE = 3, 8
 END, THOUGHT_END = 1, 3
@@ -35,9 +36,9 @@ def _decode(network, params, prompts, ids, row_mask, config, stop_ids, limit):
     row_mask,
     config,
     max_tokens=SIZE,
-    stop_ids=stop_ids,
-    thought_end_id=THOUGHT_END,
-    max_thought_tokens=limit,
+    stops=stops.Stops(
+      stop_ids, boundaries.single(THOUGHT_END), max_thought_tokens=limit
+    ),
   )
 
 

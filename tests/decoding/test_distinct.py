@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from reasoning_rl.decoding import decode, distinct, sampling
+from reasoning_rl.decoding import decode, distinct, sampling, stops
 
 SIZE, END, ROWS = 3, 1, 12
 TWO = sampling.SamplingConfig(temperature=1.5, top_k=2)
@@ -32,7 +32,7 @@ def _draw(network, params, prompts, ids, joint, size, config):
     jnp.ones(len(ids) * ROWS, bool),
     config,
     max_tokens=SIZE,
-    stop_ids=(END,),
+    stops=stops.Stops((END,)),
     groups=distinct.Groups(joint, size),
   )
 

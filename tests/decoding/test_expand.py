@@ -16,10 +16,12 @@ import pytest
 
 from reasoning_rl import pool as pool_lib
 from reasoning_rl import tree as tree_lib
+from reasoning_rl.data import boundaries
 from reasoning_rl.decoding import expand, rollouts, sampling
 from reasoning_rl.search import frontier, mcts
 
 T, C, END, THOUGHT_END = 3, 6, 1, 3
+BOUNDARY = boundaries.single(THOUGHT_END)
 IDS = jnp.array([4, 0, 7, 2])
 FRONTIER = frontier.FrontierConfig(width=3, num_candidates=2)
 NARROW = frontier.FrontierConfig(width=1)
@@ -39,7 +41,7 @@ class Case(NamedTuple):
 def expand_config(num_candidates, draw="merged", settings=None):
   settings = settings or sampling.SamplingConfig()
   return expand.ExpandConfig(
-    num_candidates, T, C, THOUGHT_END, END, settings, draw
+    num_candidates, T, C, BOUNDARY, (END,), settings, draw
   )
 
 
@@ -311,7 +313,7 @@ def narrow_greedy(tiny, prompts):
 @functools.partial(jax.jit, static_argnums=0)
 def _greedy_rollouts(network, params, tokens, lengths):
   config = rollouts.RolloutConfig(
-    1, T * C, C, THOUGHT_END, END, sampling.GREEDY
+    1, T * C, C, BOUNDARY, (END,), sampling.GREEDY
   )
   return rollouts.from_prompts(
     network, params, jax.random.key(1), tokens, lengths, IDS, config

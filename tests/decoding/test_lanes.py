@@ -12,17 +12,17 @@ import pytest
 
 from benchmarks import table_network
 from reasoning_rl import tree as tree_lib
-from reasoning_rl.decoding import decode, expand, lanes, sampling
+from reasoning_rl.data import boundaries
+from reasoning_rl.decoding import decode, expand, lanes, sampling, stops
 from reasoning_rl.models import attention as attention_lib
 from reasoning_rl.search import frontier
 
 B, M, C, END, THOUGHT_END = 4, 9, 8, 1, 3
 IDS = np.array([4, 0, 7, 2])
-BOTH = dict(stop_ids=(END, THOUGHT_END))
-LIMITED = dict(
-  stop_ids=(END,), thought_end_id=THOUGHT_END, max_thought_tokens=4
-)
-ENDLESS = dict(stop_ids=())
+BOUNDARY = boundaries.single(THOUGHT_END)
+BOTH = dict(stops=stops.Stops((END,), BOUNDARY, one_thought=True))
+LIMITED = dict(stops=stops.Stops((END,), BOUNDARY, max_thought_tokens=4))
+ENDLESS = dict(stops=stops.Stops(()))
 SAMPLED = sampling.SamplingConfig(temperature=1.2, top_k=9)
 TOLERANCE = dict(rtol=1e-4, atol=1e-4)
 
@@ -241,7 +241,7 @@ def test_rows_do_not_depend_on_their_neighbours(tiny, prompts, queues):
 
 def search(tiny, prompts, count):
   config = expand.ExpandConfig(
-    2, 3, 6, THOUGHT_END, END, draw="merged", lanes=count
+    2, 3, 6, BOUNDARY, (END,), draw="merged", lanes=count
   )
   rule = frontier.FrontierConfig(width=3, num_candidates=2)
 
@@ -277,7 +277,7 @@ def test_a_search_grows_the_same_tree(tiny, prompts, monkeypatch, short):
 
 def test_a_negative_number_of_lanes_is_refused():
   with pytest.raises(ValueError, match="lanes is -1; use 0"):
-    expand.ExpandConfig(2, 3, 6, THOUGHT_END, END, lanes=-1)
+    expand.ExpandConfig(2, 3, 6, BOUNDARY, (END,), lanes=-1)
 
 
 @pytest.mark.parametrize("queues", [1, B])

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from reasoning_rl import tree as tree_lib
+from reasoning_rl.data import boundaries
 from reasoning_rl.decoding import expand, sampling
 from reasoning_rl.search import frontier
 
@@ -25,8 +26,8 @@ def _search_fn(policy, prm, rule, params, tokens, lengths, passes):
     expand.ExpandConfig,
     max_thoughts=T,
     max_thought_tokens=C,
-    thought_end_id=THOUGHT_END,
-    end_id=END,
+    boundary=boundaries.single(THOUGHT_END),
+    end_ids=(END,),
   )
   nodes = rule.capacity(T)
   tree = tree_lib.plant(root, nodes, C, (nodes - 1) * C)

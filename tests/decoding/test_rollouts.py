@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from reasoning_rl import masking
+from reasoning_rl.data import boundaries
 from reasoning_rl.decoding import rollouts, sampling, scoring
 
 END, THOUGHT_END = 1, 3
@@ -18,8 +19,8 @@ CONFIG = rollouts.RolloutConfig(
   num_rollouts=3,
   max_tokens=7,
   max_thought_tokens=5,
-  thought_end_id=THOUGHT_END,
-  end_id=END,
+  boundary=boundaries.single(THOUGHT_END),
+  end_ids=(END,),
   sampling=sampling.SamplingConfig(temperature=1.3, top_k=9, top_p=0.95),
 )
 IDS = jnp.array([4, 0, 7, 2])

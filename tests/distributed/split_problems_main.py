@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from reasoning_rl import tree as tree_lib
+from reasoning_rl.data import boundaries
 from reasoning_rl.decoding import expand
 from reasoning_rl.models import network as network_lib
 from reasoning_rl.models import transformer
@@ -44,8 +45,8 @@ def _search_fn(policy, prm, rules):
     draw="distinct" if is_tree else "independent",
     max_thoughts=3,
     max_thought_tokens=_SIZE,
-    thought_end_id=1,
-    end_id=2,
+    boundary=boundaries.single(1),
+    end_ids=(2,),
   )
   expand_fn = expand.make_expand_fn(policy, prm, limits)
   capacity = rules.capacity(2 * _PASSES)

@@ -193,6 +193,27 @@ def test_a_run_with_nothing_measured_still_gives_a_page(tmp_path):
   assert Page(path.read_text(encoding="utf-8")).open == []
 
 
+def test_thinking_has_a_section_where_it_was_measured(page, tmp_path):
+  assert "thinking tokens" not in page
+  points = [
+    {
+      "budget": b,
+      "accuracy": INTERVAL,
+      "thinking_tokens": t,
+      "policy_tokens": 9,
+    }
+    for b, t in ((0, 0.0), (8, 5.5))
+  ]
+  curves = [{"method": HOSTILE, "points": points}]
+  path = report.write_report(tmp_path, hostile_results() | {"thinking": curves})
+  assert (tmp_path / "thinking.png").stat().st_size > 1000
+  text = path.read_text(encoding="utf-8")
+  assert Page(text).open == [] and 'id="thinking"' in text
+  del points[0]["thinking_tokens"]
+  with pytest.raises(ValueError, match="thinking_tokens"):
+    report.write_report(tmp_path, hostile_results() | {"thinking": curves})
+
+
 def test_results_off_the_schema_write_nothing(tmp_path):
   with pytest.raises(ValueError, match="lacks the key 'task'"):
     record = hostile_results()

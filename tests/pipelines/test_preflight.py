@@ -78,7 +78,7 @@ def test_a_run_measures_the_start_where_there_is_no_warm_up(tmp_path, capsys):
   with stage_lib.open_stage(config, path) as stage:
     experiment = stage.experiment
     problems = experiment.different_problems("validation", 0, 6)
-    policy = train_sft.first_policy(stage)
+    policy = stage.first_policy()
     rng = experiment.rng(stage_lib.STREAMS["validate"], 0)
     rows = sampler_lib.Sampler(experiment, 4).trajectories(
       policy, rng, problems, config.evaluate.rows
@@ -103,7 +103,7 @@ def test_a_warm_up_of_no_steps_keeps_the_policy_it_starts_from(tmp_path):
   with stage_lib.open_stage(config, path) as stage:
     summary = train_sft.warm_up(stage)
     kept = stage.policy(train_sft.NAME)
-    start = train_sft.first_policy(stage)
+    start = stage.first_policy()
     assert train_sft.warm_up(stage) == summary
   assert (summary["steps"], summary["demonstrations"]) == (0, 0)
   assert summary["validation_pass_at_1"] == summary["validation"][0][1]
