@@ -53,8 +53,11 @@ def _add_task(config):
   )
   _add_text_tasks(config)
   config.tokenizer = ml_collections.ConfigDict()
-  config.tokenizer.kind = "character"  # Or "sentencepiece".
-  config.tokenizer.path = ""  # SentencePiece model; "" trains one.
+  # Or "sentencepiece"; or "huggingface", which pretrained models need.
+  config.tokenizer.kind = "character"
+  # SentencePiece model, "" trains one; or a folder, "" is the model's own.
+  config.tokenizer.path = ""
+  config.tokenizer.chat = ""  # Template of conversations; see data/chat.py.
   config.tokenizer.vocab_size = 64  # Of a trained SentencePiece model.
   config.data = ml_collections.ConfigDict()
   # Permute names that mean nothing, afresh at every supervised step.
@@ -103,6 +106,14 @@ def _add_text_tasks(config):
 
 
 def _add_networks(config):
+  config.model = ml_collections.ConfigDict(
+    dict(
+      # A pretrained model's folder, as scripts/fetch_model.py makes them. Its
+      # sizes then stand for those of `network`; "": a network from nothing.
+      path="",
+      dtype="float32",  # Or "bfloat16", for accelerators.
+    )
+  )
   config.network = ml_collections.ConfigDict(
     dict(
       model_size=64,  # Residual width, D.

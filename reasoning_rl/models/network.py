@@ -219,6 +219,21 @@ class Network:
       {"params": params}, logprob, method="implicit"
     )
 
+  def complete(self, rng: Key[Array, ""], params: Params) -> Params:
+    """Returns parameters, say pretrained ones, with what they lack.
+
+    Args:
+      rng: Makes heads and adapters. Consumed.
+      params: The trunk's parameters at least.
+    """
+    rng_heads, rng_adapters = jax.random.split(rng)
+    shapes = jax.eval_shape(self.init, rng_heads)
+    missing = sorted(set(shapes) - set(params))
+    if missing:  # What is not returned is never made.
+      make = jax.jit(lambda rng: {k: self.init(rng)[k] for k in missing})
+      params = {**params, **make(rng_heads)}
+    return self.add_adapters(rng_adapters, params)
+
   def add_adapters(self, rng: Key[Array, ""], params: Params) -> Params:
     """Returns parameters, say pretrained ones, with the adapters they lack.
 

@@ -22,7 +22,7 @@ from reasoning_rl.decoding import expand, rollouts, sampling
 from reasoning_rl.decoding import thinking as thinking_lib
 from reasoning_rl.models import network as network_lib
 from reasoning_rl.models import transformer
-from reasoning_rl.pipelines import devices, lengths, methods, texts
+from reasoning_rl.pipelines import devices, lengths, methods, networks, texts
 from reasoning_rl.pipelines.errors import ConfigError
 from reasoning_rl.tasks import base as task_base
 from reasoning_rl.tasks import registry
@@ -126,7 +126,7 @@ class Experiment:
   @property
   def adapters(self) -> str | None:
     """Which parameters learn, where the others are a base; None: all do."""
-    network = self.config.network
+    network = self.policy.config
     if not network.lora_rank:
       return None
     # Layers that a reward model has on top of the policy's are its own.
@@ -250,10 +250,7 @@ class Experiment:
   def encode_prompt(self, problem: task_base.Problem) -> list[int]:
     """Returns the tokens that the policy reads of a problem."""
     if problem.messages:
-      raise ConfigError(
-        f"problem {problem.id} is a conversation and the tokenizer has no chat"
-        " template: set the task's prompt_style to 'ended'."
-      )
+      return texts.chat_ids(self.config.tokenizer, self.tokenizer, problem)
     first, *rest = map(
       self.tokenizer.encode, problem.prompt.split(task_base.END)
     )
@@ -334,28 +331,8 @@ def _build(config, directory) -> Experiment:
   options = config.task[config.task.name].to_dict() if known else {}
   # Problems do not depend on the run's seed: seeds share their held-out set.
   task = registry.make(config.task.name, **options)
-  tokenizer = texts.make_tokenizer(config.tokenizer, task, directory)
-  if config.prm.trunk not in ("separate", "shared"):
-    raise ValueError(
-      f"prm.trunk is {config.prm.trunk!r}; use 'separate' or 'shared'."
-    )
-  if config.prm.kind not in ("implicit", "head"):
-    raise ValueError(
-      f"prm.kind is {config.prm.kind!r}; use 'implicit' or 'head'."
-    )
-  shared = config.prm.trunk == "shared"
-  if shared and config.prm.kind == "implicit":
-    raise ValueError(
-      "prm.trunk is 'shared', and an implicit PRM is a language model of its"
-      " own: set prm.kind to 'head', or prm.trunk to 'separate'."
-    )
-  policy = _network(config, tokenizer, 0, "language", *["thought"] * shared)
-  make_reward_model = functools.partial(_reward_model, config, tokenizer)
-  if config.prm.extra_layers and config.prm.kind == "implicit":
-    raise ValueError(
-      f"prm.extra_layers is {config.prm.extra_layers}, and an implicit PRM has"
-      " the policy's layers: set it to 0, or prm.kind to 'head'."
-    )
+  tokenizer = texts.make_tokenizer(config, task, directory)
+  found = networks.make(config, tokenizer)
   mesh, problem_mesh = devices.meshes(config.mesh)
   boundary = boundaries.boundary(tokenizer, config.data.thoughts)
   experiment = Experiment(
@@ -363,9 +340,7 @@ def _build(config, directory) -> Experiment:
     task=task,
     tokenizer=tokenizer,
     boundary=boundary,
-    policy=policy,
-    prm=policy if shared else make_reward_model("thought"),
-    orm=make_reward_model("outcome"),
+    **found._asdict(),
     mesh=mesh,
     problem_mesh=problem_mesh,
     **texts.sizes(config.data, task, boundary.every),
@@ -378,26 +353,10 @@ def _build(config, directory) -> Experiment:
 
 def _check_context(experiment):
   longest = experiment.prompt_size + experiment.completion_size
-  limit = experiment.config.network.max_positions
+  limit = experiment.policy.config.max_positions
   if longest > limit:
     raise ValueError(
       f"a prompt of {experiment.prompt_size} and a solution of"
       f" {experiment.completion_size} tokens exceed the context of {limit};"
       f" set network.max_positions to at least {longest}."
     )
-
-
-def _network(config, tokenizer, extra_layers, *heads) -> network_lib.Network:
-  size = transformer.NetworkConfig(
-    vocab_size=tokenizer.vocab_size, heads=heads, **config.network
-  )
-  return network_lib.Network(
-    dataclasses.replace(size, num_layers=size.num_layers + extra_layers)
-  )
-
-
-def _reward_model(config, tokenizer, head) -> network_lib.Network:
-  """Returns a PRM ("thought") or an ORM ("outcome") of the kind wanted."""
-  if config.prm.kind == "implicit":
-    return _network(config, tokenizer, 0, "language", "implicit")
-  return _network(config, tokenizer, config.prm.extra_layers, head)

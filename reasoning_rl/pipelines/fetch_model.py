@@ -5,7 +5,7 @@ nothing of them is installed or run. A folder appears when it is complete:
 
   model.safetensors          the weights, dense
   config.json                as transformers has it
-  tokenizer_metadata.json    what the GGUF file says of its tokenizer
+  tokenizer.json, tokenizer_config.json, generation_config.json
   LICENSE, NOTICE            the licence, and what it asks to be said
   README.md                  where all of it comes from
   source.json                names, hashes and sizes; written last
@@ -24,6 +24,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from reasoning_rl import extras
+from reasoning_rl.data import hf_tokenizer
 from reasoning_rl.models.pretrained import gguf_file, safetensors_file
 from reasoning_rl.models.pretrained.source import PretrainedError, TensorInfo
 from reasoning_rl.pipelines import pinned_models, wheels
@@ -141,12 +142,12 @@ def convert(
     folder / safetensors_file.WEIGHTS, infos, source.read
   )
   _write_json(folder / "config.json", source.config() | {"dtype": dtype})
-  tokenizer = {
-    key: value
-    for key, value in source.metadata.items()
-    if key.startswith("tokenizer.")
-  }
-  _write_json(folder / "tokenizer_metadata.json", tokenizer)
+  tokenizer = hf_tokenizer.HuggingFaceTokenizer.from_gguf(
+    source.metadata, str(gguf)
+  )
+  tokenizer.save_directory(folder)
+  ends = {"eos_token_id": list(tokenizer.end_ids)}
+  _write_json(folder / "generation_config.json", ends)
 
 
 def _source(model: pinned_models.Model, dtype: str) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from reasoning_rl.data import records as records_lib
 from reasoning_rl.models import network as network_lib
 from reasoning_rl.pipelines import experiment as experiment_lib
 from reasoning_rl.pipelines import fit as fit_lib
+from reasoning_rl.pipelines import networks
 from reasoning_rl.pipelines import progress as progress_lib
 from reasoning_rl.pipelines import workdir as workdir_lib
 from reasoning_rl.pipelines.errors import ConfigError
@@ -103,7 +104,13 @@ class Stage:
 
     Where adapters are trained, they are the base of all of them.
     """
-    return self.experiment.policy.init(self.experiment.rng(STREAMS["init"]))
+    experiment = self.experiment
+    return networks.first_params(
+      self.config,
+      experiment.policy,
+      experiment.rng(STREAMS["init"]),
+      experiment.mesh,
+    )
 
   def load(self, network: network_lib.Network, directory: pathlib.Path) -> Any:
     """Returns the parameters of a finished learner."""
@@ -158,5 +165,5 @@ def open_stage(
 
 
 def _tokenizer_name(config) -> str:
-  is_characters = config.tokenizer.kind == "character"
-  return "tokenizer.json" if is_characters else "tokenizer.model"
+  is_model = config.tokenizer.kind == "sentencepiece"
+  return "tokenizer.model" if is_model else "tokenizer.json"

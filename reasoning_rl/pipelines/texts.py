@@ -6,7 +6,7 @@ import pathlib
 
 import ml_collections
 
-from reasoning_rl.data import tokenizers
+from reasoning_rl.data import chat, tokenizers
 from reasoning_rl.pipelines.errors import ConfigError
 from reasoning_rl.tasks import base as task_base
 
@@ -54,6 +54,33 @@ def sizes(
   }
 
 
+def chat_ids(
+  config: ml_collections.ConfigDict,
+  tokenizer: tokenizers.Tokenizer,
+  problem: task_base.Problem,
+) -> list[int]:
+  """Returns the tokens of a problem that is a conversation.
+
+  Args:
+    config: The section `tokenizer`; `chat` names the template.
+    tokenizer: Has the template's control tokens.
+    problem: One with messages.
+  """
+  if not config.chat:
+    raise ConfigError(
+      f"problem {problem.id} is a conversation, and tokenizer.chat names no"
+      f" template: set it to one of {', '.join(chat.FAMILIES)}, or the task's"
+      " prompt_style to 'ended'."
+    )
+  messages = [
+    {"role": role, "content": text} for role, text in problem.messages
+  ]
+  try:
+    return chat.to_ids(chat.render(config.chat, messages), tokenizer)
+  except ValueError as error:
+    raise ConfigError(f"problem {problem.id}: {error}") from error
+
+
 def make_tokenizer(
   config: ml_collections.ConfigDict,
   task: task_base.Task,
@@ -62,12 +89,24 @@ def make_tokenizer(
   """Returns the tokenizer of a run.
 
   Args:
-    config: The section `tokenizer`.
+    config: The whole config: the sections `tokenizer` and `model`.
     task: Gives the alphabet, or the texts that a SentencePiece model is
       trained on.
     directory: Keeps that model.
   """
-  kind, path = config.kind, config.path
+  kind, path = config.tokenizer.kind, config.tokenizer.path
+  if kind == "huggingface":
+    path = path or config.model.path
+    if not path:
+      raise ConfigError(
+        "tokenizer.kind is 'huggingface', and neither tokenizer.path nor"
+        " model.path names a model's folder: set one of them."
+      )
+  if config.model.path and kind != "huggingface":
+    raise ConfigError(
+      f"model.path names a pretrained model, and tokenizer.kind is {kind!r}:"
+      " set it to 'huggingface', for the model knows no other ids."
+    )
   if kind == "sentencepiece" and not path:
     path = directory / "tokenizer.model"
     if not path.exists():
@@ -82,7 +121,7 @@ def make_tokenizer(
         for p in problems
       ]
       return tokenizers.SentencePieceTokenizer.train(
-        texts, path, config.vocab_size
+        texts, path, config.tokenizer.vocab_size
       )
   if kind == "character" and not isinstance(task, task_base.Lettered):
     raise ConfigError(

@@ -75,8 +75,16 @@ def warm_up(stage: stage_lib.Stage) -> dict[str, Any]:
   return stage.once(NAME, work)
 
 
-def demonstrations(stage: stage_lib.Stage) -> types.SupervisedBatch:
-  """Returns the seed demonstrations, of the first training problems."""
+def demonstrations(
+  stage: stage_lib.Stage, right_only: bool = False
+) -> types.SupervisedBatch | None:
+  """Returns the seed demonstrations, of the first training problems.
+
+  Args:
+    stage: The run.
+    right_only: Leave out those whose final answer is wrong. None are left of a
+      demonstrator who is never right.
+  """
   experiment, count = stage.experiment, stage.config.sft.demonstrations
   task = experiment.task
   if not isinstance(task, task_base.Demonstrated):
@@ -90,13 +98,15 @@ def demonstrations(stage: stage_lib.Stage) -> types.SupervisedBatch:
       f"sft.demonstrations is {count}: give at least 1 and at most"
       f" {MAX_DEMONSTRATIONS}, since the problems beyond are searched."
     )
-  seeds = [task.problem("train", i) for i in range(count)]
+  problems = [task.problem("train", i) for i in range(count)]
+  seeds = [(problem, task.demonstration(problem)) for problem in problems]
+  if right_only:
+    seeds = [seed for seed in seeds if task.verify(seed[0], "".join(seed[1]))]
+  if not seeds:
+    return None
   return batching.supervised_batch(
-    [experiment.encode_prompt(problem) for problem in seeds],
-    [
-      experiment.encode_solution(task.demonstration(problem))
-      for problem in seeds
-    ],
+    [experiment.encode_prompt(problem) for problem, _ in seeds],
+    [experiment.encode_solution(thoughts) for _, thoughts in seeds],
     experiment.prompt_size,
     experiment.completion_size,
   )
