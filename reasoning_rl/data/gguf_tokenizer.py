@@ -15,6 +15,10 @@ from reasoning_rl.data import token_spec
 from reasoning_rl.data.token_files import TokenizerError
 
 _PREFIX = "tokenizer.ggml."
+# Every cut of every piece is looked up. SentencePiece's own limit is 16
+# characters a piece, and Gemma 3 has 1.4 million in all.
+_MAX_PIECE_LENGTH = 64
+_MAX_CHARACTERS = 2_500_000
 _UNKNOWN, _CONTROL, _USER_DEFINED, _UNUSED, _BYTE = 2, 3, 4, 5, 6
 
 
@@ -146,6 +150,14 @@ def _sentencepiece_fields(
     for token, score, kind in zip(tokens, scores, types, strict=True)
     if kind not in (_UNKNOWN, _CONTROL, _USER_DEFINED, _UNUSED, _BYTE)
   }
+  lengths = [len(token) for token in score_of]
+  if max(lengths, default=0) > _MAX_PIECE_LENGTH or (
+    sum(lengths) > _MAX_CHARACTERS
+  ):
+    raise TokenizerError(
+      f"{name} holds a piece of more than {_MAX_PIECE_LENGTH} characters or"
+      f" more than {_MAX_CHARACTERS} in all, which no SentencePiece model does."
+    )
   unknown = [i for i, kind in enumerate(types) if kind == _UNKNOWN]
   unknown = unknown or [metadata.get(_PREFIX + "unknown_token_id")]
   prefixed = metadata.get(_PREFIX + "add_space_prefix", True) is not False
