@@ -8,13 +8,17 @@ which the merges follow. The keys are those of the GGUF specification,
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from reasoning_rl.data import token_spec
 from reasoning_rl.data.token_files import TokenizerError
 
 _PREFIX = "tokenizer.ggml."
+# Every cut of every piece is looked up. SentencePiece's own limit is 16
+# characters a piece, and Gemma 3 has 1.4 million in all.
+_MAX_PIECE_LENGTH = 64
+_MAX_CHARACTERS = 2_500_000
 _UNKNOWN, _CONTROL, _USER_DEFINED, _UNUSED, _BYTE = 2, 3, 4, 5, 6
 
 
@@ -146,6 +150,7 @@ def _sentencepiece_fields(
     for token, score, kind in zip(tokens, scores, types, strict=True)
     if kind not in (_UNKNOWN, _CONTROL, _USER_DEFINED, _UNUSED, _BYTE)
   }
+  _check_lengths(score_of, name)
   unknown = [i for i, kind in enumerate(types) if kind == _UNKNOWN]
   unknown = unknown or [metadata.get(_PREFIX + "unknown_token_id")]
   prefixed = metadata.get(_PREFIX + "add_space_prefix", True) is not False
@@ -155,26 +160,13 @@ def _sentencepiece_fields(
       f"{name} puts a space before every text and has user-defined tokens, and"
       " both at once can't be read; give the model's tokenizer.json instead."
     )
-  prepend = {"type": "Prepend", "prepend": mark}
-  to_marks = {"type": "Replace", "pattern": {"String": " "}, "content": mark}
-  replace = {"type": "Replace", "pattern": {"String": mark}, "content": " "}
-  strip = {"type": "Strip", "content": " ", "start": 1, "stop": 0}
-  decoders = [replace, {"type": "ByteFallback"}, {"type": "Fuse"}]
   return {
     "added_tokens": [
       _added(index, token, kind != _USER_DEFINED, kind == _USER_DEFINED)
       for index, (token, kind) in enumerate(zip(tokens, types, strict=True))
       if kind in (_UNKNOWN, _CONTROL, _USER_DEFINED)
     ],
-    "normalizer": {
-      "type": "Sequence",
-      "normalizers": [prepend] * prefixed + [to_marks],
-    },
-    "pre_tokenizer": None,
-    "decoder": {
-      "type": "Sequence",
-      "decoders": decoders + [strip] * prefixed,
-    },
+    **_space_fields(prefixed),
     "model": {
       "type": "BPE",
       "unk_token": _token_at(tokens, unknown[0], "unknown", name),
@@ -184,6 +176,38 @@ def _sentencepiece_fields(
       "merges": merges_of(score_of),
     },
   }
+
+
+def _space_fields(prefixed: bool) -> dict[str, Any]:
+  """Returns the parts that write spaces as marks, and marks as spaces."""
+  mark = token_spec.SPACE_MARK
+  prepend = {"type": "Prepend", "prepend": mark}
+  to_marks = {"type": "Replace", "pattern": {"String": " "}, "content": mark}
+  to_spaces = {"type": "Replace", "pattern": {"String": mark}, "content": " "}
+  strip = {"type": "Strip", "content": " ", "start": 1, "stop": 0}
+  decoders = [to_spaces, {"type": "ByteFallback"}, {"type": "Fuse"}]
+  return {
+    "normalizer": {
+      "type": "Sequence",
+      "normalizers": [prepend] * prefixed + [to_marks],
+    },
+    "pre_tokenizer": None,
+    "decoder": {
+      "type": "Sequence",
+      "decoders": decoders + [strip] * prefixed,
+    },
+  }
+
+
+def _check_lengths(pieces: Iterable[str], name: str) -> None:
+  lengths = [len(token) for token in pieces]
+  if max(lengths, default=0) > _MAX_PIECE_LENGTH or (
+    sum(lengths) > _MAX_CHARACTERS
+  ):
+    raise TokenizerError(
+      f"{name} holds a piece of more than {_MAX_PIECE_LENGTH} characters or"
+      f" more than {_MAX_CHARACTERS} in all, which no SentencePiece model does."
+    )
 
 
 def merges_of(score_of: Mapping[str, float]) -> list[tuple[str, str]]:

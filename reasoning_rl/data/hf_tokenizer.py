@@ -12,7 +12,6 @@ import hashlib
 import json
 import os
 import pathlib
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -21,11 +20,6 @@ from reasoning_rl.data import gguf_tokenizer, token_files, token_spec
 from reasoning_rl.data.token_files import TokenizerError
 
 KIND = "huggingface"
-# Tokens that steer a model, though some files do not flag them as special.
-_CONTROL = re.compile(
-  r"<\|.*\|>|</?think>|</?tool_(call|response)>|<(start|end)_of_\w+>"
-  r"|<unused\d+>|<\w+_soft_token>"
-)
 _END_OF_TURN = ("<|im_end|>", "<|eot_id|>", "<end_of_turn>")
 _END_OF_TEXT = ("<|endoftext|>", "<|end_of_text|>", "<eos>", "</s>")
 
@@ -68,7 +62,7 @@ class HuggingFaceTokenizer:
     self._control_of = {
       token.content: token.id
       for token in spec.added
-      if token.special or _CONTROL.fullmatch(token.content)
+      if token.special or token_spec.CONTROL.fullmatch(token.content)
     }
     self._control_ids = frozenset(self._control_of.values())
     self._set_special_ids(end_ids)

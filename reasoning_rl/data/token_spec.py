@@ -10,6 +10,7 @@ patterns are those below and no others.
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -18,6 +19,11 @@ from reasoning_rl.data import token_files
 MAX_IDS = 2**19
 SPACE_MARK = "\u2581"
 _MAX_TOKEN_LENGTH = 4096
+# Tokens that steer a model, though some files do not flag them as special.
+CONTROL = re.compile(
+  r"<\|.*\|>|</?think>|</?tool_(call|response)>|<(start|end)_of_\w+>"
+  r"|<unused\d+>|<\w+_soft_token>"
+)
 
 _CONTRACTIONS = r"'s|'t|'re|'ve|'m|'ll|'d"
 _WORDS = (

@@ -18,7 +18,7 @@ from typing import Protocol, runtime_checkable
 
 import sentencepiece
 
-from reasoning_rl.data import hf_tokenizer, token_files
+from reasoning_rl.data import hf_tokenizer, token_files, token_spec
 
 THOUGHT_DELIMITER = "\n"
 _SPACE_MARK = "\u2581"  # SentencePiece writes spaces as this character.
@@ -155,6 +155,12 @@ class SentencePieceTokenizer:
     self.pad_id = processor.pad_id() if processor.pad_id() >= 0 else self.end_id
     self.thought_end_id = self._find_thought_end(name)
     self._skipped = {self.pad_id, self.end_id, self.bos_id}
+    pieces = processor.id_to_piece(list(range(self.vocab_size)))
+    self._control_ids = {
+      index
+      for index, piece in enumerate(pieces)
+      if piece[0] == "<" and token_spec.CONTROL.fullmatch(piece)
+    }
 
   @classmethod
   def from_file(cls, path: str | os.PathLike[str]) -> SentencePieceTokenizer:
@@ -226,6 +232,12 @@ class SentencePieceTokenizer:
       raise ValueError(
         f"The tokenizer cannot write {next(lost, _SPACE_MARK)!r}; train it on"
         " text that holds it or remove it from the text."
+      )
+    if not self._control_ids.isdisjoint(ids):
+      raise ValueError(
+        "The text spells a control token, such as '<end_of_turn>', and a"
+        " SentencePiece model cannot tell it from the token itself; remove it"
+        " from the text or use the model's tokenizer.json."
       )
     return ids
 

@@ -194,6 +194,15 @@ def test_hostile_pieces_are_the_typed_error(key, pieces):
       read(pieces[1] | {KEY + key: value})
 
 
+def test_a_piece_of_endless_length_is_refused_at_once(pieces):
+  # Looking up all of its cuts would take hours.
+  tokens = [*pieces[1][KEY + "tokens"][:-1], "a" * 2_000_000]
+  start = time.process_time()
+  with pytest.raises(token_files.TokenizerError, match="more than 64"):
+    read(pieces[1] | {KEY + "tokens": tokens})
+  assert time.process_time() - start < 2
+
+
 def test_mutated_metadata_give_a_tokenizer_or_the_typed_error(pieces):
   rng = random.Random(0)
   refused = 0

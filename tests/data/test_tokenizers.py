@@ -129,6 +129,38 @@ def test_a_model_without_a_newline_piece_is_refused(tmp_path):
     tokenizers.load_tokenizer(tmp_path / "foreign.model")
 
 
+@pytest.mark.parametrize("prefix", [True, False])
+def test_a_model_of_others_gives_the_ids_of_sentencepiece(
+  sentencepiece_models, corpus, prefix
+):
+  # With bytes to fall back on; with a space put first, or tokens of the user's.
+  model = sentencepiece_models(prefix)
+  original = sentencepiece.SentencePieceProcessor(model_proto=model)
+  tokenizer = tokenizers.SentencePieceTokenizer(model)
+  for text in corpus:
+    ids = tokenizer.encode(text)
+    assert ids == original.encode(text)
+    assert tokenizer.decode(ids) == text
+  assert tokenizer.end_id not in tokenizer.encode("</s>")
+  assert tokenizer.encode("a\n")[-1] == tokenizer.thought_end_id
+
+
+def test_a_spelt_control_token_of_a_sentencepiece_model_is_refused(tmp_path):
+  # SentencePiece cannot tell a user's symbol in a text from the symbol.
+  sentencepiece.SentencePieceTrainer.train(
+    sentence_iterator=iter(TEXTS),
+    model_prefix=str(tmp_path / "turns"),
+    vocab_size=30,
+    model_type="bpe",
+    user_defined_symbols=["\n", "<end_of_turn>", "<b>"],
+    minloglevel=2,
+  )
+  tokenizer = tokenizers.load_tokenizer(tmp_path / "turns.model")
+  assert len(tokenizer.encode("a = <b>")) == 4
+  with pytest.raises(ValueError, match="spells a control token"):
+    tokenizer.encode("a = <end_of_turn>")
+
+
 def test_too_many_pieces_are_refused_with_the_reason(tmp_path):
   with pytest.raises(ValueError, match="9999 pieces.*too high"):
     tokenizers.SentencePieceTokenizer.train(TEXTS, tmp_path / "m", 9999)
