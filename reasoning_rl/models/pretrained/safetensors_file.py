@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import os
 import pathlib
 import re
@@ -359,6 +360,15 @@ def write_stream(
     temporary.unlink(missing_ok=True)
 
 
+def byte_size(info: TensorInfo) -> int:
+  """Returns how many bytes a tensor takes in a file.
+
+  Args:
+    info: Its shape, and a dtype of these files.
+  """
+  return math.prod(info.shape) * _ITEM_BYTES[info.dtype]
+
+
 def _header(
   order: list[str], infos: Mapping[str, TensorInfo], metadata: dict[str, str]
 ) -> bytes:
@@ -367,7 +377,7 @@ def _header(
   end = 0
   for name in order:
     info, begin = infos[name], end
-    end += int(np.prod(info.shape, dtype=np.int64)) * _ITEM_BYTES[info.dtype]
+    end += byte_size(info)
     header[name] = {
       "dtype": info.dtype,
       "shape": list(info.shape),

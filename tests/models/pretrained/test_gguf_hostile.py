@@ -171,13 +171,15 @@ CRAFTED |= {
 }
 CRAFTED |= {f"nested {d}": with_key("x", nested(d)) for d in (4, 5, 99, 50_000)}
 CRAFTED |= {
-  "many empty arrays": with_key("x", array(9, 5 << 20, bytes(60_000_000))),
-  "many empty texts": with_key("x", array(8, 5 << 20, bytes(40 << 20))),
-  "many bytes": with_key("x", array(0, 60_000_000, bytes(60_000_000))),
-  "a header too long": with_key("x", string(b"a" * (65 << 20))),
-  "cut in many texts": with_key("x", array(8, 3 << 20, bytes(24 << 20)))[
-    : 20 << 20
-  ],
+  "many empty arrays": lambda: with_key(
+    "x", array(9, 5 << 20, bytes(60_000_000))
+  ),
+  "many empty texts": lambda: with_key("x", array(8, 5 << 20, bytes(40 << 20))),
+  "many bytes": lambda: with_key("x", array(0, 60_000_000, bytes(60_000_000))),
+  "a header too long": lambda: with_key("x", string(b"a" * (65 << 20))),
+  "cut in many texts": lambda: with_key(
+    "x", array(8, 3 << 20, bytes(24 << 20))
+  )[: 20 << 20],
 }
 CRAFTED |= {
   f"alignment {value}": with_key("general.alignment", u32(value))
@@ -247,7 +249,8 @@ CRAFTED |= {
 @pytest.mark.parametrize("name", sorted(CRAFTED))
 def test_a_crafted_file_is_refused_by_one_sentence(tmp_path, name):
   path = tmp_path / "x.gguf"
-  path.write_bytes(CRAFTED[name])
+  crafted = CRAFTED[name]
+  path.write_bytes(crafted() if callable(crafted) else crafted)
   message = refusal(path)
   assert message is not None
   assert len(message) < 600 + len(str(path))
