@@ -24,7 +24,6 @@ import json
 import os
 import pathlib
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -34,6 +33,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+import peer
 import timing
 
 from reasoning_rl import masking, types
@@ -154,41 +154,8 @@ def our_step(
   return update
 
 
-class Peer:
-  """The other process: torch's update of the same model."""
-
-  def __init__(self, python: str, job: dict[str, Any]):
-    """Starts it and waits until the model is loaded."""
-    peer = pathlib.Path(__file__).with_name("train_peer.py")
-    self._process = subprocess.Popen(
-      [python, str(peer)],
-      stdin=subprocess.PIPE,
-      stdout=subprocess.PIPE,
-      text=True,
-    )
-    self.version = self._ask(json.dumps(job))["torch"]
-
-  def step(self) -> tuple[float, float]:
-    """Makes one update; returns its loss and the seconds it took there."""
-    answer = self._ask("step")
-    return answer["loss"], answer["seconds"]
-
-  def close(self) -> None:
-    """Ends the process."""
-    self._process.stdin.close()
-    self._process.wait()
-
-  def _ask(self, line: str) -> dict[str, Any]:
-    self._process.stdin.write(line + "\n")
-    self._process.stdin.flush()
-    answer = self._process.stdout.readline()
-    if not answer:
-      raise SystemExit("The peer ended: it needs torch and transformers.")
-    return json.loads(answer)
-
-
 def measure(
-  update: Step, peer: Peer, repetitions: int, tolerance: float
+  update: Step, torch_side: peer.Peer, repetitions: int, tolerance: float
 ) -> tuple[float, float]:
   """Returns the median seconds of our updates and of the peer's.
 
@@ -200,7 +167,8 @@ def measure(
     start = time.perf_counter()
     loss = update()
     seconds = time.perf_counter() - start
-    peer_loss, peer_seconds = peer.step()
+    answer = torch_side.ask("step")
+    peer_loss, peer_seconds = answer["loss"], answer["seconds"]
     print(
       f"  loss {loss:.4f} and {peer_loss:.4f}, seconds {seconds:.3f} and"
       f" {peer_seconds:.3f}",
@@ -245,12 +213,15 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
       "threads": len(os.sched_getaffinity(0)),
       "tokens": tokens.tolist(),
     }
-    peer = Peer(arguments.peer_python, job)
-  print(f"{timing.machine()}, {dtype}, torch {peer.version}, batch {shape}")
+    torch_side = peer.Peer(arguments.peer_python, "train_peer.py", job)
+  versions = torch_side.versions
+  print(f"{timing.machine()}, {dtype}, {versions}, batch {shape}")
   update = our_step(network, params, tokens, dtype)
   del params
-  ours, theirs = measure(update, peer, arguments.repetitions, AGREEMENT[dtype])
-  peer.close()
+  ours, theirs = measure(
+    update, torch_side, arguments.repetitions, AGREEMENT[dtype]
+  )
+  torch_side.close()
   figures = {
     "train_step_vs_torch": theirs / ours,
     "tokens_per_second": tokens.size / ours,
