@@ -21,7 +21,6 @@ from reasoning_rl.data import batching, boundaries, tokenizers
 from reasoning_rl.decoding import expand, rollouts, sampling
 from reasoning_rl.decoding import thinking as thinking_lib
 from reasoning_rl.models import network as network_lib
-from reasoning_rl.models import transformer
 from reasoning_rl.pipelines import devices, lengths, methods, networks, texts
 from reasoning_rl.pipelines.errors import ConfigError
 from reasoning_rl.tasks import base as task_base
@@ -355,8 +354,11 @@ def _check_context(experiment):
   longest = experiment.prompt_size + experiment.completion_size
   limit = experiment.policy.config.max_positions
   if longest > limit:
+    advice = f"set network.max_positions to at least {longest}"
+    if experiment.config.model.path:
+      advice = "lower data.max_prompt_tokens or data.max_completion_tokens"
     raise ValueError(
       f"a prompt of {experiment.prompt_size} and a solution of"
       f" {experiment.completion_size} tokens exceed the context of {limit};"
-      f" set network.max_positions to at least {longest}."
+      f" {advice}."
     )

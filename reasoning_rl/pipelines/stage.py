@@ -15,6 +15,7 @@ import ml_collections
 from reasoning_rl.data import batching
 from reasoning_rl.data import records as records_lib
 from reasoning_rl.models import network as network_lib
+from reasoning_rl.models.pretrained import source as pretrained_source
 from reasoning_rl.pipelines import experiment as experiment_lib
 from reasoning_rl.pipelines import fit as fit_lib
 from reasoning_rl.pipelines import networks
@@ -33,6 +34,7 @@ USER_ERRORS = (
   train_step_lib.NonFiniteError,
   batching.PromptTooLongError,
   batching.CompletionTooLongError,
+  pretrained_source.PretrainedError,
 )
 
 
