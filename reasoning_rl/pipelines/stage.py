@@ -118,8 +118,8 @@ class Stage:
     """Returns the parameters of a finished learner."""
     params = jax.eval_shape(network.init, jax.random.key(0))
     if fit_lib.has_base(directory):
-      fresh = network.init(jax.random.key(0))
-      params = network_lib.graft(self.first_policy(), fresh)
+      first = {k: v for k, v in self.first_policy().items() if k in params}
+      params = network.complete(jax.random.key(0), first)
     return fit_lib.load_params(directory, params, self.experiment.mesh)
 
   def input_policy(self, name: str) -> Any:

@@ -123,7 +123,9 @@ def plateaued(history: list[list[float]], gain: float) -> bool:
   cut = 0.8 * history[-1][0]
   before = [value for step, value in history if step <= cut]
   after = [value for step, value in history if step > cut]
-  return bool(before) and max(after) - max(before) < gain
+  if not before or not after:  # Before the first step there is no fifth.
+    return False
+  return max(after) - max(before) < gain
 
 
 class _Validation:
