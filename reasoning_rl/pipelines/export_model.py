@@ -18,7 +18,7 @@ import ml_collections
 
 from reasoning_rl.data import hf_tokenizer
 from reasoning_rl.models.pretrained import export
-from reasoning_rl.pipelines import model_card, train_sft
+from reasoning_rl.pipelines import model_card, networks, train_sft
 from reasoning_rl.pipelines import stage as stage_lib
 from reasoning_rl.pipelines import workdir as workdir_lib
 from reasoning_rl.pipelines.errors import ConfigError, WorkdirError
@@ -74,7 +74,7 @@ def run(
       try:
         export.export(
           folder,
-          network.config,
+          networks.without_learning(network.config),
           params,
           card,
           dtype=dtype or None,

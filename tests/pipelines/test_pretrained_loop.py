@@ -7,11 +7,9 @@ import json
 import jax
 import numpy as np
 import pytest
-import safetensors.numpy
 
 from reasoning_rl.evaluation import results
-from reasoning_rl.pipelines import experiment as experiment_lib
-from reasoning_rl.pipelines import export_model, loop, networks
+from reasoning_rl.pipelines import export_model, loop, train_sft
 from reasoning_rl.pipelines import stage as stage_lib
 from reasoning_rl.pipelines.errors import ConfigError
 from tests.pipelines import tiny_model
@@ -24,12 +22,25 @@ def fixture_model(tmp_path_factory):
   return tiny_model.write(tmp_path_factory.mktemp("models") / "tiny")
 
 
-@pytest.fixture(scope="module", name="finished")
-def fixture_finished(model, tmp_path_factory, quick_compilation):
-  """A run that is warmed up, for nothing random is ever right."""
+@pytest.fixture(scope="module", name="taught")
+def fixture_taught(model, tmp_path_factory, quick_compilation):
+  """The model after a warm-up, exported: nothing random is ever right."""
   config = tiny_model.config(
-    model, sft__max_steps=60, sft__decay_steps=60, loop__baselines=()
+    model,
+    network__lora_rank=0,
+    sft__max_steps=60,
+    sft__decay_steps=60,
+    sft__demonstrations=200,
   )
+  path = tmp_path_factory.mktemp("taught") / "run"
+  train_sft.run(config, path)
+  return config, path, export_model.run(path, path.with_name("taught"))
+
+
+@pytest.fixture(scope="module", name="finished")
+def fixture_finished(taught, tmp_path_factory):
+  """A run from final answers alone that starts from what was exported."""
+  config = tiny_model.config(taught[2], loop__baselines=())
   path = tmp_path_factory.mktemp("loop") / "run"
   loop.run(config, path)
   return config, path
@@ -61,15 +72,15 @@ def test_the_loop_runs_to_its_report(finished):
   assert stages["collect_0"]["pass_at_1"] > 0
 
 
-def test_the_warm_up_starts_from_the_files_weights(finished, model):
-  config, path = finished
-  saved = safetensors.numpy.load_file(model / "model.safetensors")
+def test_a_warm_up_goes_on_from_the_files_weights(taught):
+  config, path, _ = taught
   with stage_lib.open_stage(config, path) as stage:
-    policy = stage.policy("sft")
-  np.testing.assert_array_equal(
-    policy["token_embedding"]["embedding"], saved["model.embed_tokens.weight"]
-  )
-  assert np.any(np.asarray(policy["layers_0"]["mlp"]["up"]["lora_b"]))
+    policy, first = stage.policy("sft"), stage.first_policy()
+  # 60 small steps lead away from the start, and not to another place.
+  for name in ("token_embedding", "language_head"):
+    (now,), (before,) = map(jax.tree.leaves, (policy[name], first[name]))
+    correlation = np.corrcoef(np.ravel(now), np.ravel(before))[0, 1]
+    assert 0.5 < correlation < 0.9999, name
 
 
 def test_an_exported_policy_opens_in_transformers(finished, exported):
@@ -96,7 +107,7 @@ def test_an_exported_policy_opens_in_transformers(finished, exported):
     np.testing.assert_allclose(
       ours[row, :length], theirs[row, :length], atol=2e-4
     )
-  assert np.abs(ours - before).max() > 0.05  # It has learnt something.
+  assert np.abs(ours - before).max() > 0.01  # It has learnt something.
   text = problems.problems[0].question
   ids = tokenizer(text, add_special_tokens=False)["input_ids"]
   assert ids == experiment.tokenizer.encode(text)
@@ -110,9 +121,10 @@ def test_the_model_card_says_where_it_comes_from(finished, exported):
   found = results.read_results(path / "report" / "results.json")
   for part in (
     'license: "cc0-1.0"',
-    'base_model: "tiny"',
+    'base_model: "taught"',
     "Task: word_problems-1",
-    "sft: 60 updates, supervised, on 32 examples",
+    "Adapters of rank 2",
+    "policy_0_imitation: 2 updates, supervised",
     "policy_0: 2 updates of reinforcement learning",
     f"Config hash: {found['config_hash']}",
     "8 held-out problems",
@@ -121,22 +133,18 @@ def test_the_model_card_says_where_it_comes_from(finished, exported):
     assert part in card, part
 
 
-def test_the_next_run_starts_from_an_exported_policy(
-  finished, exported, tmp_path
-):
+def test_the_next_run_starts_from_an_exported_policy(taught, finished):
+  config, path, _ = taught
+  with stage_lib.open_stage(config, path) as stage:
+    before = stage.policy("sft")
+    fingerprint = stage.experiment.tokenizer.fingerprint()
   config, path = finished
   with stage_lib.open_stage(config, path) as stage:
-    before = stage.experiment.policy.merge(stage.policy("policy_0"))
-  experiment = experiment_lib.build(tiny_model.config(exported), tmp_path)
-  found = networks.first_params(
-    experiment.config, experiment.policy, jax.random.key(0), experiment.mesh
-  )
-  found = experiment.policy.merge(found)
-  before.pop("thought_head"), found.pop("thought_head")
-  jax.tree.map(np.testing.assert_array_equal, found, before)
-  assert experiment.tokenizer.fingerprint() == (
-    stage.experiment.tokenizer.fingerprint()
-  )
+    after = stage.experiment.policy.merge(stage.first_policy())
+    assert stage.experiment.tokenizer.fingerprint() == fingerprint
+  heads = [params.pop("thought_head") for params in (before, after)]
+  assert len(heads) == 2
+  jax.tree.map(np.testing.assert_array_equal, after, before)
 
 
 def test_a_policy_is_exported_by_name_and_in_bfloat16(finished, tmp_path):
