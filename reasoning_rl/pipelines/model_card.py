@@ -32,12 +32,14 @@ class Base:
   Attributes:
     name: What it is called; "" where the run started from nothing.
     origin: Its name on the hub, or the folder's.
+    whole: Its name with what was done to it since, as far as is known.
     licence: Its licence's short name; "" where its folder does not say.
     terms: The files with the licence, and with what it asks to be said.
   """
 
   name: str = ""
   origin: str = ""
+  whole: str = ""
   licence: str = ""
   terms: tuple[pathlib.Path, ...] = ()
 
@@ -48,11 +50,11 @@ def base_of(path: str) -> Base:
     return Base()
   folder = pathlib.Path(path).expanduser()
   name = folder.resolve().name
-  origin, licence = name, ""
+  origin, whole, licence = name, name, ""
   known = {model.title: model for model in pinned_models.MODELS.values()}
   model = known.get(_fetched(folder))
   if model is not None:
-    name, origin = model.title, model.origin.split(",")[0]
+    name, origin, whole = model.title, model.origin.split(",")[0], model.origin
     licence = model.licence
   else:
     # The header of a model card, as the hub and `export` write them.
@@ -60,7 +62,8 @@ def base_of(path: str) -> Base:
     said = header and re.search(r"^license: *(\S.*)$", header[1], re.M)
     licence = said[1].strip().strip("\"'") if said else ""
   terms = tuple(p for p in map(folder.joinpath, _TERMS) if p.is_file())
-  return Base(name, origin, _HUB_NAMES.get(licence, licence), terms)
+  licence = _HUB_NAMES.get(licence, licence)
+  return Base(name, origin, whole, licence, terms)
 
 
 def licence(base: Base, given: str) -> str:
@@ -98,7 +101,7 @@ def make(
   if base.name:
     summary = (
       f"{base.name}, trained further to solve problems of the task"
-      f" {task.version}. Its weights are not those of the base model."
+      f" {task.version}. The base model's weights were changed by that."
     )
     files = ", ".join(path.name for path in base.terms)
     terms = f"The base model's licence binds: see {files}." if files else ""
@@ -117,19 +120,20 @@ def make(
 def _training(stage: stage_lib.Stage, policy: str, base: Base) -> str:
   """Returns how a policy came about."""
   config = stage.config
-  start = f"the weights of {base.name}" if base.name else "random weights"
+  start = f"the weights of {base.whole}" if base.name else "random weights"
   if config.inputs.policy:
     start = f"a checkpoint of another run, {config.inputs.policy}"
   facts = [f"Start: {start}", f"Task: {stage.experiment.task.version}"]
-  if config.network.lora_rank:
+  stages = stage.workdir.stages()
+  learnt = [n for n in _stages_of(policy) if stages.get(n, {}).get("steps")]
+  if config.network.lora_rank and learnt:
     facts.append(
       f"Adapters of rank {config.network.lora_rank} were trained, and are"
       " merged into these weights"
     )
-  stages = stage.workdir.stages()
-  for name in _stages_of(policy):
-    if name in stages:
-      facts.append(f"{name}: {_did(name, stages[name])}")
+  facts += [f"{name}: {_did(name, stages[name])}" for name in learnt]
+  if not learnt:
+    facts.append("Nothing was learnt yet: these are the weights of the start")
   number = re.fullmatch(r"policy_(\d+)", policy)
   if number:
     facts.append(f"Iterations of search and learning: {int(number[1]) + 1}")

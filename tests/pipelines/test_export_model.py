@@ -99,7 +99,7 @@ def test_a_fetched_model_is_known_by_its_source(tmp_path):
   (tmp_path / "LICENSE").write_text("Apache")
   base = model_card.base_of(str(tmp_path))
   assert base.origin == "HuggingFaceTB/SmolLM2-135M-Instruct"
-  assert base.licence == "apache-2.0"
+  assert base.licence == "apache-2.0" and "quantised" in base.whole
   assert base.terms == (tmp_path / "LICENSE",)
   for damaged in ("[]", "{", '{"model": 1}', "[" * 100_000):
     (tmp_path / "source.json").write_text(damaged)
