@@ -1,0 +1,123 @@
+r"""A worker process of `workers`: math-verify behind two pipes.
+
+Run by path as `python -I math_verify_worker.py PACKAGES BYTES`, never imported:
+it needs nothing of this package. A line of JSON comes in, a word goes out:
+
+  {"gold": "\\sin x", "answer": "\\cos x", "seconds": 2.0}  ->  wrong
+
+Whatever raises is undecided. What hangs or eats memory is the parent's to kill;
+an alarm ends the process as well, should the parent be gone.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import resource
+import signal
+import sys
+from collections.abc import Callable
+
+# Digits to which math-verify compares numbers; floats never get here.
+PRECISION = 60
+WARM_UP = (
+  (r"\sin x", r"\cos x"),
+  (r"\frac{1}{2}\log 4", r"\log 2"),
+  ("x + y = 3", "2x + 2y = 6"),
+  (r"\{1, 2\} \cup \{3\}", r"\{1, 2, 3\}"),
+  (r"(1, 2) \cup (3, 4)", r"(3, 4) \cup (1, 2)"),
+  (r"1 < x < 2", r"(1, 2)"),
+  (r"\begin{pmatrix} 1 \\ 2 \end{pmatrix}",) * 2,
+)
+# What a verifier has no business doing once it is loaded.
+REFUSED = ("os.", "subprocess.", "socket.", "shutil.", "ctypes.", "winreg.")
+HARMLESS = ("os.listdir", "os.scandir", "os.walk", "os.fwalk")
+
+
+def main() -> None:
+  """Answers until the input ends."""
+  answers = os.dup(1)
+  os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # What libraries print.
+  sys.path.append(sys.argv[1])
+  judge = load()
+  for gold, answer in WARM_UP:
+    judge(gold, answer)
+  limit(int(sys.argv[2]))
+  sys.addaudithook(guard)
+  os.write(answers, b"ready\n")
+  for line in open(0, "rb", closefd=False):
+    request = json.loads(line)
+    signal.setitimer(signal.ITIMER_REAL, request["seconds"] + 1.0)
+    try:
+      verdict = judge(request["gold"], request["answer"])
+    except Exception:
+      verdict = "undecided"
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    os.write(answers, verdict.encode() + b"\n")
+
+
+def load() -> Callable[[str, str], str]:
+  """Imports math-verify and returns (gold, answer) -> verdict."""
+  import math_verify
+
+  logging.disable(logging.CRITICAL)
+  config = [math_verify.LatexExtractionConfig()]
+
+  def parsed(text: str) -> list:
+    # Each side alone and as one object, so that nothing is merged.
+    return math_verify.parse(
+      f"${text}$",
+      extraction_config=config,
+      fallback_mode="no_fallback",
+      extraction_mode="first_match",
+      parsing_timeout=None,
+      raise_on_error=True,
+    )
+
+  def judge(gold: str, answer: str) -> str:
+    right, given = parsed(gold), parsed(answer)
+    if len(right) != 1 or len(given) != 1:
+      return "undecided"
+    same = math_verify.verify(
+      right,
+      given,
+      float_rounding=PRECISION,
+      numeric_precision=PRECISION,
+      timeout_seconds=None,
+      raise_on_error=True,
+    )
+    return "correct" if same else "wrong"
+
+  return judge
+
+
+def limit(memory_bytes: int) -> None:
+  """Bounds memory, and forbids writing files and starting processes."""
+  for kind, value in (
+    (resource.RLIMIT_AS, memory_bytes),
+    (resource.RLIMIT_FSIZE, 0),
+    (resource.RLIMIT_CORE, 0),
+  ):
+    _, hard = resource.getrlimit(kind)
+    if hard != resource.RLIM_INFINITY:
+      value = min(value, hard)
+    resource.setrlimit(kind, (value, value))
+
+
+def guard(event: str, arguments: tuple) -> None:
+  """Ends the process at anything that a verifier has no need to do."""
+  if event == "open":
+    mode = arguments[1]
+    if isinstance(mode, str) and set(mode) & set("wax+"):
+      os._exit(3)
+  elif event == "compile":
+    filename = arguments[1]
+    if isinstance(filename, str) and filename.startswith("<"):
+      os._exit(3)  # eval of a text.
+  elif event.startswith(REFUSED) and event not in HARMLESS:
+    os._exit(3)
+
+
+if __name__ == "__main__":
+  main()
