@@ -36,6 +36,7 @@ class Mark(NamedTuple):
   closed: bool
 
 
+_SPACE = " \t\r\n"
 _BOX = re.compile(r"\\(?:boxed|fbox)(?![a-zA-Z])\s*")
 _HASH = re.compile(r"[ \t]*####(?!#)[ \t]*(.*)")
 _HEADING = re.compile(r"[*\s]*[a-zA-Z]{3,}[*]*[ :]")
@@ -69,9 +70,10 @@ _RETRACTION = re.compile(
 )
 _PERCENT = re.compile(r"\s*(?:\\?%|percent\b)")
 # What may touch a box without changing what it says.
-_JOINED_BEFORE = re.compile(r"(?:[-+*/^0-9a-zA-Z!%_)\]}]|\\[,;])[ ]?$")
+_JOINED_BEFORE = re.compile(r"(?:[-+*/^0-9a-zA-Z!%_()\[\]{}]|\\[,;])[ ]?\Z")
 _FREE_BEFORE = re.compile(
-  r"(?:\*\*|\\[(\[]|\b[a-zA-Z]{2,}|^a|\\(?:quad|,|;)|[.,;:] ?)[ ]?$"
+  r"(?:\*\*|\\[(\[]|(?<![^\s(])[a-zA-Z]+(?= )|\\text\{[^{}]*\}|[.,;:]"
+  r"|\\(?:q?quad|[,;]|Rightarrow|rightarrow|implies|therefore|to))[ ]?\Z"
 )
 _JOINED_BEHIND = re.compile(
   r" ?(?:[-+/^0-9!_({]|\*(?!\*)"
@@ -142,7 +144,7 @@ def _marks(segment: str) -> list[Mark] | None:
     end = match.end() if match else at + 4
     if match and not _HEADING.match(match[1]):
       if not _restates(segment, match.start(1), end, boxes):
-        marks.append(Mark(match[1].strip(), match.start(), end, False))
+        marks.append(Mark(match[1].strip(_SPACE), match.start(), end, False))
     at = segment.find("####", end)
   lower = segment.lower() if segment.isascii() else segment
   at = lower.find("answer")
@@ -173,7 +175,7 @@ def _boxes(segment: str) -> list[Mark] | None:
     if end is None or len(marks) == MAX_MARKS:
       return None
     text = segment[match.end() + 1 : end - 1]
-    before = segment[max(0, match.start() - 12) : match.start()]
+    before = segment[max(0, match.start() - 40) : match.start()]
     if _BOX.search(text) or _JOINED_BEHIND.match(segment, end):
       return None
     if _JOINED_BEFORE.search(before) and not _FREE_BEFORE.search(before):
@@ -181,7 +183,7 @@ def _boxes(segment: str) -> list[Mark] | None:
     percent = _PERCENT.match(segment, end)
     if percent:
       text, end = text + "%", percent.end()
-    marks.append(Mark(text.strip(), match.start(), end, True))
+    marks.append(Mark(text.strip(_SPACE), match.start(), end, True))
   return marks
 
 
@@ -215,11 +217,11 @@ def _phrase(
   closed = stop is not None
   if _restates(segment, start, end, boxes):
     return None
-  text = segment[start:end].strip()
+  text = segment[start:end].strip(_SPACE)
   if text.startswith("**"):
-    text = text[2:].strip()
+    text = text[2:].strip(_SPACE)
   if text.endswith("**"):
-    text = text[:-2].strip()
+    text = text[:-2].strip(_SPACE)
   return Mark(text, match.start(), end, closed)
 
 

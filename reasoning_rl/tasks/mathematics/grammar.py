@@ -26,7 +26,7 @@ MAX_DEPTH = 16
 MAX_EXPONENT_TEN = 400  # In 1e400.
 
 _TOKEN = re.compile(
-  r"(?P<number>(?:[0-9]+(?:\.[0-9]+)?|\.[0-9]+)(?:[eE][+-]?[0-9]{1,4}(?![0-9"
+  r"(?P<number>(?:[0-9]+(?:\.[0-9]+)?|\.[0-9]+)(?:[eE][+-]?[0-9]+(?![0-9"
   r"a-zA-Z.]))?)"
   r"|(?P<command>\\[a-zA-Z]+)"
   r"|(?P<word>(?<![a-zA-Z\\])(?:sqrt|pi)(?![a-zA-Z]))"
@@ -138,7 +138,7 @@ class _Parser:
         break
       match = _TOKEN.match(text, position)
       if match is None:
-        if text[position] in "|<>=&_,;:'\\":
+        if text[position] in "|<>=&_,;:'\\" or text[position:][:3] == "...":
           raise NotCovered(f"the sign {text[position]}")
         raise Malformed("a sign that no expression has")
       kind = match.lastgroup
@@ -213,9 +213,10 @@ class _Parser:
     value = self._primary()
     while True:
       if self._take("^"):
-        value = numbers.power(value, self._exponent())
+        exponent = self._exponent()
         if self._tokens[self._at][0] == "^":
           raise Malformed("a tower of powers")
+        value = numbers.power(value, exponent)
       elif self._take("!"):
         value = numbers.factorial(value)
       elif self._take("%"):

@@ -14,6 +14,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 import resource
 import signal
 import sys
@@ -33,6 +34,11 @@ WARM_UP = (
 # What a verifier has no business doing once it is loaded.
 REFUSED = ("os.", "subprocess.", "socket.", "shutil.", "ctypes.", "winreg.")
 HARMLESS = ("os.listdir", "os.scandir", "os.walk", "os.fwalk")
+# sympy evaluates text for each number that it reads; no other text may be.
+EVALUATED = re.compile(
+  rb"from sympy import \*"
+  rb"|(?:Integer|Float|Symbol) \('?[0-9a-zA-Z_.]{1,40}'? ?\)"
+)
 
 
 def main() -> None:
@@ -112,9 +118,11 @@ def guard(event: str, arguments: tuple) -> None:
     if isinstance(mode, str) and set(mode) & set("wax+"):
       os._exit(3)
   elif event == "compile":
-    filename = arguments[1]
-    if isinstance(filename, str) and filename.startswith("<"):
-      os._exit(3)  # eval of a text.
+    source, filename = arguments
+    if str(filename).startswith("<"):
+      source = source.encode() if isinstance(source, str) else source
+      if not isinstance(source, bytes) or not EVALUATED.fullmatch(source):
+        os._exit(3)
   elif event.startswith(REFUSED) and event not in HARMLESS:
     os._exit(3)
 

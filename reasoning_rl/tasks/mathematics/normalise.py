@@ -128,7 +128,7 @@ _PLAIN = re.compile(
 
 def unwrap(text: str) -> str:
   """Returns the text without what only typesets it: $...$, **...**, a stop."""
-  text = text.strip()
+  text = text.strip(" ")
   for _ in range(4):
     before = text
     if text.endswith(".") and not text.endswith(".."):

@@ -137,8 +137,10 @@ def root(value: Value, degree: Value) -> Value:
 
 def factorial(value: Value) -> int:
   """Returns n! of a small n."""
-  if not isinstance(value, int) or not 0 <= value <= MAX_FACTORIAL:
-    raise NotCovered("a factorial beyond the bounds")
+  if not isinstance(value, int) or value < 0:
+    raise NotCovered("a factorial of other than a natural number")
+  if value > MAX_FACTORIAL:
+    raise Malformed("a factorial beyond the bounds")
   return math.factorial(value)
 
 
@@ -147,7 +149,7 @@ def binomial(n: Value, k: Value) -> int:
   if not isinstance(n, int) or not isinstance(k, int):
     raise NotCovered("a binomial coefficient of other than integers")
   if not 0 <= n <= MAX_FACTORIAL or not 0 <= k <= MAX_FACTORIAL:
-    raise NotCovered("a binomial coefficient beyond the bounds")
+    raise Malformed("a binomial coefficient beyond the bounds")
   return math.comb(n, k)
 
 

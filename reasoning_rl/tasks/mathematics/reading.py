@@ -80,6 +80,8 @@ def _read(text: str) -> Answer | Unread:
       return word
     if _HEDGE.search(cleaned):
       raise Malformed("a hedge")
+    if "\\begin" in cleaned:
+      raise NotCovered("an environment")
     _check_balance(cleaned)
     return _whole(cleaned)
   except Malformed as error:

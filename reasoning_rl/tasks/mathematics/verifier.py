@@ -33,7 +33,7 @@ class MathVerifier:
   def __init__(
     self,
     worker_count: int = 2,
-    deadline: float = 2.0,
+    deadline: float = 5.0,
     unordered_lists: bool = False,
     memory_bytes: int = workers.MEMORY_BYTES,
   ):

@@ -115,7 +115,7 @@ class WorkerPool:
   def __init__(
     self,
     workers: int = 2,
-    deadline: float = 2.0,
+    deadline: float = 5.0,
     memory_bytes: int = MEMORY_BYTES,
     command: Sequence[str] | None = None,
   ):
