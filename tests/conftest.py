@@ -20,6 +20,12 @@ SHAPELESS = (
   "reasoning_rl.tasks.base",
   "reasoning_rl.tasks.countdown",
   "reasoning_rl.tasks.registry",
+) + tuple(
+  f"reasoning_rl.tasks.mathematics.{module}"
+  for module in (
+    "admission answers extraction grammar judging normalise numbers reading"
+    " units verifier workers"
+  ).split()
 )
 
 

@@ -12,7 +12,7 @@ import re
 from reasoning_rl.tasks.mathematics import normalise
 
 MAX_CHARS = 200
-MAX_DIGITS = 15  # Of one number.
+MAX_DIGITS = 20  # Of one number.
 MAX_EXPONENT = 99
 MAX_DEPTH = 8
 
@@ -24,7 +24,7 @@ _COMMANDS = """
 """.split()
 _ALLOWED = re.compile(
   r"(?:[0-9a-zA-Z+\-*/^(){}\[\]|<>=,!. ]"
-  r"|_(?:[0-9a-z]|\{[0-9a-z]{1,2}\})"
+  r"|(?<=[a-zA-Z])_(?:[0-9a-z]|\{[0-9a-z]{1,2}\})"
   r"|\\(?:" + "|".join(_COMMANDS) + r")(?![a-zA-Z])"
   r"|\\(?:begin|end)\{[pb]matrix\}|\\\\|&|\\[{}])*"
 )
@@ -80,6 +80,8 @@ def _one(text: str) -> str | None:
     return None
   if "!" in _FACTORIAL.sub("", text) or not _shallow(text):
     return None
+  if "[" in text.replace(r"\sqrt[", "") and "," not in text:
+    return None  # [5], which is not 5.
   return text
 
 
@@ -89,11 +91,14 @@ def _as_fraction(match: re.Match[str]) -> str:
 
 
 def _shallow(text: str) -> bool:
-  """Returns whether brackets are closed and not nested too deeply."""
+  """Returns whether brackets are closed, few, and all commas inside them.
+
+  math-verify takes a bare list for a set.
+  """
   depth = 0
   for character in text:
     depth += character in "({["
     depth -= character in ")}]"
-    if not 0 <= depth <= MAX_DEPTH:
+    if not 0 <= depth <= MAX_DEPTH or (character == "," and depth == 0):
       return False
   return depth == 0

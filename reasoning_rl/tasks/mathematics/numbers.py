@@ -114,7 +114,8 @@ def power(base: Value, exponent: Value) -> Value:
     if base == 0:
       raise Malformed("a power of zero without a value")
   bits = max(base.numerator.bit_length(), base.denominator.bit_length())
-  if bits * abs(exponent) > MAX_BITS:
+  # The power has at least as many bits, and about twice as many at most.
+  if (bits - 1) * abs(exponent) >= MAX_BITS:
     raise Malformed("a power beyond the bounds")
   return _bounded(
     Fraction(base) ** exponent if exponent < 0 else base**exponent
