@@ -284,3 +284,26 @@ def test_a_variable_is_stripped_where_one_side_gives_it():
   assert admission.admit(r"\sin x", r"y = \sin x") == (r"\sin x", r"\sin x")
   assert admission.admit(r"\sin x", r"5 = \sin x") is None
   assert admission.admit("x+y=3", "y+x=3") == ("x+y=3", "y+x=3")
+
+
+@pytest.mark.parametrize(
+  ("gold", "answer", "expected"),
+  [
+    ("x + y = 3", "2x + 2y = 6", "correct"),  # The same line.
+    ("x + y = 3", "2x + 2y = 7", "wrong"),
+    ("x + y = 3", "3 - x = y", "correct"),
+    (r"\sin^2 x + \cos^2 x", "1", "correct"),
+    (r"\sin^2 x + \cos^2 x", "2", "wrong"),
+    (r"\sin 2x", r"2 \sin x \cos x", "correct"),
+    (r"\log(x^2) + 1", r"\log(x^2) + 2", "wrong"),
+    ("e^{2x}", "(e^x)^2", "correct"),
+    ("e^{2x}", "e^{3x}", "wrong"),
+    ("x + y + z^2 = e", "x + y + z^2 = 1", "wrong"),
+    ("2^x", "4^{x/2}", "correct"),
+  ],
+)
+def test_a_point_tells_different_expressions_and_never_the_same_ones(
+  real, gold, answer, expected
+):
+  (outcome,) = real.judge_many([admission.admit(gold, answer)])
+  assert outcome.verdict.value == expected
