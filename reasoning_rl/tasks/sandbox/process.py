@@ -15,7 +15,6 @@ import subprocess
 import time
 
 from reasoning_rl.tasks.sandbox import command
-from reasoning_rl.tasks.sandbox import levels
 from reasoning_rl.tasks.sandbox.child import values
 
 _CHUNK = 1 << 16
@@ -95,15 +94,18 @@ class Child:
     try:
       kind, self.facts = self.receive(deadline)
     except (ChildFault, ValueError, TypeError) as fault:
-      with contextlib.suppress(ChildFault):
-        self._pump(0)
-      complaint = self.printed.decode(errors="replace").strip()
-      lines = complaint[-_MAX_COMPLAINT:].splitlines()
-      raise StartFault(lines[-1] if lines else str(fault)) from fault
+      raise StartFault(self.complaint() or str(fault)) from fault
     if kind != "ready":
       raise StartFault("the helper process did not confine itself")
     self._read(self._process.stderr)
     self.printed = b""  # Whatever else came before: no print of the program.
+
+  def complaint(self) -> str:
+    """Returns the last line that the child has printed."""
+    with contextlib.suppress(ChildFault, KeyError):
+      self._read(self._process.stderr)
+    text = self.printed[-_MAX_COMPLAINT:].decode(errors="replace").strip()
+    return text.splitlines()[-1] if text else ""
 
   def send(self, *value: object) -> None:
     """Queues a command; it is written while waiting for answers."""
@@ -238,10 +240,3 @@ def _children(pid: int) -> list[int]:
       return [int(word) for word in file.read().split()]
   except OSError:
     return []
-
-
-def fault_sentence(plan: command.Plan, reason: str) -> levels.SandboxError:
-  """Returns the refusal of a level that this machine cannot give."""
-  return levels.SandboxError(
-    f"the sandbox level {plan.level} cannot be had on this machine: {reason}"
-  )

@@ -148,40 +148,26 @@ class _Referee:
 
   def __init__(self, wire: _Wire):
     self._wire = wire
-    self._calls = 0
-    self._passed = 0
-    self._failed = 0
 
   def serve(self) -> None:
-    _, setup, source, name, checks = self._wire.read()
-    try:
-      passed = self._run(setup, source, name, checks)
-    except UnaskedFault as fault:
-      self._wire.write("unasked", str(fault))
-      return
-    except BaseException:
-      passed = False
-    if self._failed:
-      passed = False
-    self._wire.write("judged", passed, self._calls, self._passed, self._failed)
-
-  def _run(self, setup, source, name, checks) -> bool:
-    # The setup may define the tested function too: the stand-in comes after.
-    names = _execute(setup, "setup")
-    names["__note__"], names["__Exception__"] = self._note, Exception
-    names[name] = self._ask
-    exec(compile(source, "<tests>", "exec"), names)
-    if checks:
-      names["check"](self._ask)
-    return True
-
-  def _note(self, passed: bool) -> None:
-    self._passed += passed
-    self._failed += not passed
+    while True:
+      _, setup, source, name, checks = self._wire.read()
+      try:
+        # The setup may define the function too: the stand-in comes after.
+        names = _execute(setup, "setup")
+        names[name] = self._ask
+        exec(compile(source, "<tests>", "exec"), names)
+        if checks:
+          names["check"](self._ask)
+        reply = ("judged", True)
+      except UnaskedFault as fault:
+        reply = ("unasked", str(fault))
+      except BaseException as error:
+        reply = ("judged", False, type(error).__name__)
+      self._wire.write(*reply)
 
   def _ask(self, *arguments: object, **keywords: object) -> object:
     """Stands in for the tested function: the parent gets the call answered."""
-    self._calls += 1
     try:
       values.encode((arguments, keywords), self._wire._max_bytes)
     except values.ValueFault as fault:

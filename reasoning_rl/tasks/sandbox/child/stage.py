@@ -98,6 +98,8 @@ def confine(config: dict) -> dict:
   if "no_new_privs" in layers:
     kernel.prctl(kernel.PR_SET_NO_NEW_PRIVS, 1)
   kernel.prctl(kernel.PR_SET_DUMPABLE, 0)
+  if facts:
+    facts |= probe.rights()
   if "landlock" in layers:
     scratch = "/tmp" if "scratch" in layers else ""
     landlock.restrict(config["readable"], scratch)
