@@ -32,7 +32,9 @@ def read_check(source: str) -> tuple[cases.Call, ...] | None:
     body = _parse(source)
     checks = [node for node in body if isinstance(node, ast.FunctionDef)]
     rest = [node for node in body if node not in checks]
-    if len(checks) != 1 or checks[0].name != "check" or checks[0].decorator_list:
+    if (
+      len(checks) != 1 or checks[0].name != "check" or checks[0].decorator_list
+    ):
       return None
     if not all(_is_inert(node) or _is_metadata(node) for node in rest):
       return None
@@ -105,9 +107,7 @@ def _is_metadata(node: ast.stmt) -> bool:
   return True
 
 
-def _read_all(
-  body: list[ast.stmt], name: str
-) -> tuple[cases.Call, ...] | None:
+def _read_all(body: list[ast.stmt], name: str) -> tuple[cases.Call, ...] | None:
   calls = [_read(node, name) for node in body if not _is_inert(node)]
   return tuple(calls) or None
 

@@ -7,8 +7,7 @@ import os
 import secrets
 import shutil
 
-from reasoning_rl.tasks.sandbox import interpreter
-from reasoning_rl.tasks.sandbox import levels
+from reasoning_rl.tasks.sandbox import interpreter, levels
 
 # Users that no system gives to anybody. Each process gets one of its own, so
 # that no two programs may signal or count against each other.
@@ -75,6 +74,7 @@ def configuration(plan: Plan, role: str, witness: dict | None = None) -> dict:
     "role": role,
     "layers": layers,
     "own_namespaces": [name for name in own if name in namespaces],
+    "has_tool": plan.level == "strict",
     "limits": limits,
     "uid": FIRST_UID + secrets.randbelow(UIDS),
     "readable": list(interpreter.readable()),

@@ -48,7 +48,9 @@ def header_of(prompt: str, entry_point: str) -> str:
   return ""
 
 
-def program_of(text: str, prompt: str = "", entry_point: str = "") -> str | None:
+def program_of(
+  text: str, prompt: str = "", entry_point: str = ""
+) -> str | None:
   """Returns the program that an answer holds, None if there is none.
 
   A text with fences is an answer to a question: its last block counts, after

@@ -43,7 +43,9 @@ print("\\n".join([*folders, *(p for p in paths if os.path.isfile(p))]))
 
 def executable() -> str:
   """Returns the interpreter itself, outside any virtual environment."""
-  return os.path.realpath(getattr(sys, "_base_executable", "") or sys.executable)
+  return os.path.realpath(
+    getattr(sys, "_base_executable", "") or sys.executable
+  )
 
 
 @functools.cache

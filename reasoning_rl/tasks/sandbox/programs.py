@@ -15,12 +15,14 @@ import threading
 import time
 from collections.abc import Iterable, Sequence
 
-from reasoning_rl.tasks.sandbox import asserts
-from reasoning_rl.tasks.sandbox import cases
-from reasoning_rl.tasks.sandbox import command
-from reasoning_rl.tasks.sandbox import levels
-from reasoning_rl.tasks.sandbox import process
-from reasoning_rl.tasks.sandbox import self_check
+from reasoning_rl.tasks.sandbox import (
+  asserts,
+  cases,
+  command,
+  levels,
+  process,
+  self_check,
+)
 from reasoning_rl.tasks.sandbox.child import values
 
 CORRECT, WRONG, UNDECIDED = "correct", "wrong", "undecided"
@@ -82,11 +84,9 @@ class ProgramVerifier:
     limits = dataclasses.replace(
       limits, seconds=timeout, cpu_seconds=cpu_seconds
     )
-    level = _strongest(level_required)
-    self._plan = command.plan(level, limits)
+    self._plan, self.report = self_check.choose(level_required, limits)
     self._partial_credit = partial_credit
     self._lock = threading.Lock()
-    self.report = self_check.require(self._plan)
     self.counts: collections.Counter[str] = collections.Counter()
 
   def verify(
@@ -171,7 +171,9 @@ class _Run:
       entry_point = entry_point or asserts.tested_name(
         tests.asserts, tests.setup
       )
-      read = [asserts.read_assert(t, _named(entry_point)) for t in tests.asserts]
+      read = [
+        asserts.read_assert(t, _named(entry_point)) for t in tests.asserts
+      ]
       if all(calls is not None and _are_plain(calls) for calls in read):
         calls = tuple(call for calls in read for call in calls)
         return self._call_all(program, _named(entry_point), calls)
@@ -204,9 +206,7 @@ class _Run:
       raise TestsFault("they hold values that are not plain")
     with process.Child(self._plan, "program") as child:
       self._define(child, program)
-      return self._count(
-        self._call_passes(child, name, call) for call in calls
-      )
+      return self._count(self._call_passes(child, name, call) for call in calls)
 
   def _define(self, child: process.Child, program: str) -> None:
     child.wait_until_ready()
@@ -321,13 +321,3 @@ def _are_plain(calls: Sequence[cases.Call]) -> bool:
   except values.ValueFault:
     return False
   return True
-
-
-def _strongest(level_required: str) -> str:
-  """Returns the strongest level that holds, down to the required one."""
-  command.plan(level_required)  # Refuses an unknown one.
-  names = list(levels.LEVELS)
-  for level in names[: names.index(level_required)]:
-    if self_check.check_level(level).is_complete:
-      return level
-  return level_required

@@ -1,9 +1,9 @@
 """Which layers of the sandbox really hold on this machine: a probe tries.
 
 The probe runs where programs will run, under the same confinement. It tries to
-reach a socket, a file and an open descriptor that the parent holds out for it, to
-see other processes, to fill the scratch folder, to make processes and sockets. A layer
-counts where the attempt failed that this layer alone prevents.
+reach a socket, a file and an open descriptor that the parent holds out for it,
+to see other processes, to fill the scratch folder, to make processes and
+sockets. A layer counts where the attempt failed that it alone prevents.
 """
 
 from __future__ import annotations
@@ -17,9 +17,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 
-from reasoning_rl.tasks.sandbox import command
-from reasoning_rl.tasks.sandbox import levels
-from reasoning_rl.tasks.sandbox import process
+from reasoning_rl.tasks.sandbox import command, levels, process
 
 # What Python and bubblewrap set themselves.
 _OWN_VARIABLES = {"LC_CTYPE", "PWD"}
@@ -75,38 +73,53 @@ def check(plan: command.Plan) -> Report:
 
 @functools.cache
 def check_level(level: str) -> Report:
-  """Returns the report of a level with its default limits, made once."""
-  return check(command.plan(level))
+  """Returns the report of a level with its default limits, made once.
+
+  Where it cannot be had as a whole it is tried without its optional layers.
+  """
+  report = check(command.plan(level))
+  if not report.is_complete and levels.OPTIONAL[level]:
+    without = check(command.plan(level, without=levels.OPTIONAL[level]))
+    return without if without.is_complete else report
+  return report
 
 
-def strongest() -> Report | None:
-  """Returns the report of the strongest complete level that is a wall."""
-  for level in ("strict", "isolated", "confined"):
-    if check_level(level).is_complete:
-      return check_level(level)
-  return None
+def choose(
+  level_required: str, limits: levels.Limits
+) -> tuple[command.Plan, Report]:
+  """Returns the strongest plan that holds on this machine.
 
-
-def require(plan: command.Plan) -> Report:
-  """Returns the report of a complete level.
+  Args:
+    level_required: The weakest level that will do.
+    limits: What one program may use.
 
   Raises:
-    SandboxError: If this machine cannot give it; names a level that it can.
+    SandboxError: If this machine gives no such level; names one that it gives.
   """
-  whole = plan.layers == levels.LEVELS[plan.level]
-  report = check_level(plan.level) if whole else check(plan)
-  if report.is_complete:
-    return report
-  other = strongest()
-  advice = (
-    f"the level {other.level} holds here"
-    if other is not None
-    else "only the level minimal holds here, which is no wall against a"
-    " program that means harm"
-  )
+  names = list(levels.LEVELS)
+  command.plan(level_required)  # Refuses an unknown level.
+  enough = names[: names.index(level_required) + 1]
+  for level in enough:
+    first = check_level(level)
+    if not first.is_complete:
+      continue
+    lacks = tuple(n for n in levels.OPTIONAL[level] if n not in first.holds)
+    plan = command.plan(level, limits, lacks)
+    report = check(plan)  # With the limits that will hold.
+    if report.is_complete:
+      return plan, report
+    raise levels.SandboxError(
+      f"the sandbox does not start with these limits: {report.reason}"
+    )
+  others = [n for n in names if n not in enough and check_level(n).is_complete]
+  advice = "no level holds here"
+  if others:
+    advice = f"the level {others[0]} holds here"
+    if others[0] == "minimal":
+      advice += ", which is no wall against a program that means harm"
   raise levels.SandboxError(
-    f"the sandbox level {plan.level} cannot be had on this machine:"
-    f" {report.reason}; {advice}"
+    f"the sandbox level {level_required} cannot be had on this machine:"
+    f" {check_level(level_required).reason}; {advice}"
   )
 
 
@@ -140,7 +153,8 @@ def _judge(plan: command.Plan, facts: dict, found: dict) -> dict[str, bool]:
   root = os.geteuid() == 0
   scratch, limits = found["scratch"], plan.limits
   apart = {
-    name: facts["namespaces"][kernel] != os.stat(f"/proc/self/ns/{kernel}").st_ino
+    name: facts["namespaces"][kernel]
+    != os.stat(f"/proc/self/ns/{kernel}").st_ino
     for name in ("user", "pid", "network", "ipc", "uts", "root")
     for kernel in [_KERNEL_NAMES.get(name, name)]
   }

@@ -14,8 +14,9 @@ EXECUTE, WRITE_FILE, READ_FILE, READ_DIR = 1, 2, 4, 8
 REMOVE_DIR, REMOVE_FILE = 1 << 4, 1 << 5
 MAKE_DIR, MAKE_REG = 1 << 7, 1 << 8
 TRUNCATE = 1 << 14
-# How many file rights each version of the interface knows.
-_FILE_RIGHTS = {1: 13, 2: 14, 3: 15, 4: 15}
+# How many file rights each version of the interface knows. The first two did
+# not know truncation, and are not enough.
+_FILE_RIGHTS = {3: 15, 4: 15}
 _NEWER_FILE_RIGHTS = 16
 
 _READ = EXECUTE | READ_FILE | READ_DIR
@@ -50,6 +51,8 @@ def restrict(readable: list[str], scratch: str) -> None:
   version = kernel.syscall(
     "landlock_create_ruleset", None, ctypes.c_size_t(0), _CREATE_VERSION
   )
+  if version < 3:
+    raise kernel.KernelFault(0, "this Landlock lets files be truncated")
   rights = (1 << _FILE_RIGHTS.get(version, _NEWER_FILE_RIGHTS)) - 1
   ruleset = _Ruleset(
     rights, 0b11 if version >= 4 else 0, 0b11 if version >= 6 else 0

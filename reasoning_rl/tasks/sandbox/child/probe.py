@@ -8,6 +8,7 @@ complete confinement. Both only report: the parent judges.
 from __future__ import annotations
 
 import errno
+import functools
 import mmap
 import os
 import resource
@@ -62,7 +63,9 @@ def run(config: dict) -> None:
   closed = "/closed" if "root" in layers else config["witness"]["file"]
   found = {
     "environment": sorted(os.environ),
-    "descriptors": [n for n in range(3, 256) if _works(lambda n=n: os.fstat(n))],
+    "descriptors": [
+      n for n in range(3, 256) if _works(lambda n=n: os.fstat(n))
+    ],
     "users": [*os.getresuid(), *os.getresgid()],
     "groups": os.getgroups(),
     "opens_closed": _works(lambda: os.close(os.open(closed, os.O_RDONLY))),
@@ -122,7 +125,7 @@ def _fill(limits: dict) -> list[int]:
   os.unlink(name)
   files = 0
   while files <= 2 * limits["scratch_files"]:
-    if not _works(lambda: os.mkdir(f"/tmp/{files}")):
+    if not _works(functools.partial(os.mkdir, f"/tmp/{files}")):
       break
     files += 1
   for number in range(files):

@@ -30,7 +30,7 @@ fsync 74 82, fdatasync 75 83, truncate 76 45, ftruncate 77 46
 getdents64 217 61, getcwd 79 17, chdir 80 49, fchdir 81 50, rename 82 -
 renameat 264 38, renameat2 316 276, mkdir 83 -, mkdirat 258 34, rmdir 84 -
 unlink 87 -, unlinkat 263 35, readlink 89 -, readlinkat 267 78, umask 95 166
-utimensat 280 88, gettimeofday 96 169, time 201 -, getrusage 98 165
+gettimeofday 96 169, time 201 -, getrusage 98 165
 times 100 153, sysinfo 99 179, getuid 102 174, geteuid 107 175, getgid 104 176
 getegid 108 177, getresuid 118 148, getresgid 120 150, getpgrp 111 -
 getpgid 121 155, getsid 124 156, getgroups 115 158, getrlimit 97 163

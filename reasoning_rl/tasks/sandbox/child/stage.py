@@ -74,6 +74,9 @@ def confine(config: dict) -> dict:
   layers = config["layers"]
   if "descriptors" in layers:
     os.closerange(3, 65536)
+  if not config["has_tool"]:
+    # No longer than the parent. A tool sees to that itself.
+    kernel.prctl(kernel.PR_SET_PDEATHSIG, kernel.SIGKILL)
   if config["own_namespaces"]:
     import own_root
 
@@ -84,6 +87,9 @@ def confine(config: dict) -> dict:
     os.setgroups([])
     os.setresgid(*[config["uid"]] * 3)
     os.setresuid(*[config["uid"]] * 3)
+  if not config["has_tool"]:
+    # Again: a change of user forgets it.
+    kernel.prctl(kernel.PR_SET_PDEATHSIG, kernel.SIGKILL)
   facts = {}
   if config["role"] == "probe":
     import probe
