@@ -191,13 +191,17 @@ def _value(node: ast.expr) -> object:
     left, right = _value(node.left), _value(node.right)
     if {type(left), type(right)} <= {int, float, complex}:
       try:
-        return _OPERATIONS[type(node.op)](left, right)
+        value = _OPERATIONS[type(node.op)](left, right)
       except ArithmeticError as error:
         raise UnreadFault("arithmetic that fails") from error
+      return _without_nan(value)
   try:
-    value = ast.literal_eval(node)
+    return _without_nan(ast.literal_eval(node))
   except (ValueError, TypeError, SyntaxError, RecursionError) as error:
     raise UnreadFault("no literal") from error
+
+
+def _without_nan(value: object) -> object:
   if cases.contains_nan(value):
     raise UnreadFault("a NaN")
   return value

@@ -118,13 +118,21 @@ def _bubblewrap(plan: Plan) -> list[str]:
     command += ["--unshare-user"]
   if "root" not in layers:
     return [*command, "--bind", "/", "/", "--dev-bind", "/dev", "/dev", "--"]
-  for path, target in interpreter.links():
-    command += ["--symlink", target, path, "--dir", "/" + target]
-  for path in interpreter.readable():
-    # Otherwise bubblewrap makes the folders above for their owner alone.
-    command += ["--dir", os.path.dirname(path)]
+  links, files = interpreter.links(), interpreter.readable()
+  folders = {os.path.dirname(path) for path in files}
+  for path, target in links:
+    # A folder's link leads to a folder that has to be there.
+    is_folder = not target.startswith("/")
+    folders.add("/" + target if is_folder else os.path.dirname(path))
+    command += ["--symlink", target, path] if is_folder else []
+  # Otherwise bubblewrap makes the folders above for their owner alone.
+  for folder in sorted(folders):
+    command += ["--dir", folder]
+  for path in files:
     bind = "--dev-bind" if path == os.devnull else "--ro-bind"
     command += [bind, path, path]
+  for path, target in links:
+    command += ["--symlink", target, path] if target.startswith("/") else []
   for path in interpreter.hidden():
     command += ["--tmpfs", path, "--remount-ro", path]
   for path in ("/tmp", "/closed"):

@@ -19,9 +19,10 @@ _LOADER = (
   "/lib/ld-musl-aarch64.so.1",
   "/etc/ld.so.cache",
 )
-# Modules for screens, networks and tests, which would draw in many libraries.
+# Modules for screens, networks and tests: each library that they would need is
+# one more mount, and so a millisecond more for every program.
 _UNWANTED = ("_tkinter", "_curses", "_curses_panel", "readline", "nis", "_dbm")
-_UNWANTED += ("_gdbm", "_ctypes_test", "_testcapi")
+_UNWANTED += ("_gdbm", "_ssl", "_uuid", "_crypt", "_ctypes_test", "_testcapi")
 # Prints where modules come from. Then imports every extension module, so that
 # all the libraries they need are mapped, and prints what is mapped.
 _SURVEY = """
@@ -37,7 +38,8 @@ for folder in folders:
         pass
 with open("/proc/self/maps") as file:
   paths = {line.split(maxsplit=5)[-1].strip() for line in file}
-print("\\n".join([*folders, *(p for p in paths if os.path.isfile(p))]))
+files = [p for p in paths if os.path.isfile(p) and ".so" in p]
+print("\\n".join([*folders, *files]))
 """
 
 
@@ -58,10 +60,8 @@ def readable() -> tuple[str, ...]:
   # Compiled once, here: inside nothing can be written.
   compileall.compile_dir(CHILD, quiet=2)
   found = _survey()
-  libraries = {path for path in found if os.path.isfile(path)}
   paths = {executable(), CHILD, os.devnull, *found}
-  paths |= _other_names(libraries)
-  paths |= {path for path in _LOADER if os.path.exists(path)}
+  paths |= {os.path.realpath(path) for path in _LOADER if os.path.exists(path)}
   inside = lambda path, outer: path != outer and path.startswith(outer + "/")
   return tuple(
     path
@@ -84,12 +84,29 @@ def hidden() -> tuple[str, ...]:
 
 @functools.cache
 def links() -> tuple[tuple[str, str], ...]:
-  """Returns (path, target) of the links in the root, like /lib -> usr/lib."""
-  return tuple(
+  """Returns (path, target) of the links that the files are asked for by.
+
+  Those in the root, like /lib -> usr/lib, come first: the others' paths hold
+  none of them.
+  """
+  root = [
     (f"/{name}", os.readlink(f"/{name}"))
     for name in ("lib", "lib32", "lib64", "bin", "sbin")
     if os.path.islink(f"/{name}")
-  )
+  ]
+  files = {path for path in readable() if os.path.isfile(path)}
+  names = {path for path in _LOADER if os.path.islink(path)}
+  for folder in {os.path.dirname(path) for path in files if ".so" in path}:
+    with os.scandir(folder) as entries:
+      names |= {e.path for e in entries if ".so." in e.name and e.is_symlink()}
+  found = {}
+  for name in sorted(names):
+    folder, base = os.path.split(name)
+    if os.path.realpath(name) in files:
+      found[os.path.join(os.path.realpath(folder), base)] = os.path.realpath(
+        name
+      )
+  return (*root, *found.items())
 
 
 def is_readable_to_all() -> bool:
@@ -112,15 +129,3 @@ def _survey() -> list[str]:
     check=True,
   )
   return survey.stdout.splitlines()
-
-
-def _other_names(libraries: set[str]) -> set[str]:
-  """Returns links beside libraries that lead to them: what loaders ask for."""
-  found = set()
-  for folder in {os.path.dirname(path) for path in libraries}:
-    with os.scandir(folder) as entries:
-      for entry in entries:
-        versioned = ".so." in entry.name and entry.is_symlink()
-        if versioned and os.path.realpath(entry.path) in libraries:
-          found.add(entry.path)
-  return found

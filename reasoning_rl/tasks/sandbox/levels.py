@@ -52,7 +52,8 @@ class Limits:
   """What one program may use.
 
   Attributes:
-    seconds: Wall time from the program's start, all its tests together.
+    seconds: Wall time from the program's start, all its tests together; of
+      a script, each test.
     cpu_seconds: Processor time.
     memory_bytes: Address space, the interpreter's own (some 30 MB) included.
     scratch_bytes: What /tmp holds.

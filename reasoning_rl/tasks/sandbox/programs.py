@@ -100,9 +100,14 @@ class ProgramVerifier:
         assertions that tell it themselves.
       tests: Of any of the forms in `cases`.
     """
-    judged = self._judge(program, entry_point, tests)
-    if judged.outcome == UNDECIDED:
-      judged = self._judge(program, entry_point, tests)  # Once more.
+    try:
+      judged = self._judge(program, entry_point, tests)
+    except process.StartFault:
+      try:
+        judged = self._judge(program, entry_point, tests)  # Once more.
+      except process.StartFault as fault:
+        reason = f"the sandbox did not start: {fault}"
+        judged = Verdict(UNDECIDED, reason, 0, 0)
     with self._lock:
       self.counts[judged.outcome] += 1
     return judged
@@ -124,8 +129,6 @@ class ProgramVerifier:
       if not program.strip() or len(program) > MAX_PROGRAM_CHARS:
         return run.end(WRONG, "an empty program, or one that is far too long")
       return run.judge(program, entry_point, tests)
-    except process.StartFault as fault:
-      return run.end(UNDECIDED, f"the sandbox did not start: {fault}")
     except process.ChildFault as fault:
       return run.end(WRONG, str(fault))
     except TestsFault as fault:

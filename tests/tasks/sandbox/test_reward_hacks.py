@@ -79,6 +79,8 @@ def test_no_hack_is_paid_by_tests_that_forbid_only(verifier):
   ],
 )
 def test_no_script_is_paid_for_printing_something_else(verifier, source):
+  honest = "print(sum(map(int, input().split())))"
+  assert verifier.verify(honest, None, SCRIPTS).outcome == "correct"
   assert verifier.verify(source, None, SCRIPTS).outcome == "wrong"
 
 

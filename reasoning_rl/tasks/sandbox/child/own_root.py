@@ -67,8 +67,10 @@ def _build_root(config: dict) -> None:
   kernel.mount("tmpfs", _STAND, "tmpfs", quiet, "size=1m,nr_inodes=512")
   os.chmod(_STAND, 0o755)
   for path, target in config["links"]:
+    os.makedirs(os.path.dirname(_STAND + path), exist_ok=True)
     os.symlink(target, _STAND + path)
-    os.makedirs(_STAND + "/" + target, exist_ok=True)
+    if not target.startswith("/"):  # In the root, to a folder.
+      os.makedirs(f"{_STAND}/{target}", exist_ok=True)
   for path in config["readable"]:
     _bind(path, _STAND + path)
   for path in config["hidden"]:

@@ -72,8 +72,6 @@ def confine(config: dict) -> dict:
     What a later layer would hide from the probe: see `probe.before`.
   """
   layers = config["layers"]
-  if "descriptors" in layers:
-    os.closerange(3, 65536)
   if not config["has_tool"]:
     # No longer than the parent. A tool sees to that itself.
     kernel.prctl(kernel.PR_SET_PDEATHSIG, kernel.SIGKILL)
@@ -145,6 +143,8 @@ def _enter_user_namespace(config: dict, facts: dict) -> None:
 def main() -> None:
   """Reads the configuration, confines itself, reports, and goes on."""
   config = read_frame(0, MAX_CONFIG_BYTES)
+  if "descriptors" in config["layers"]:
+    os.closerange(3, 65536)
   # A program that reads its input gets a file, made while that is allowed.
   stdin = os.memfd_create("stdin") if config["role"] == "script" else -1
   facts = confine(config)
