@@ -79,6 +79,7 @@ def configuration(plan: Plan, role: str, witness: dict | None = None) -> dict:
     "uid": FIRST_UID + secrets.randbelow(UIDS),
     "readable": list(interpreter.readable()),
     "hidden": list(interpreter.hidden()),
+    "scratch": interpreter.scratch(),
     "links": [list(link) for link in interpreter.links()],
     "witness": witness or {},
   }
@@ -135,6 +136,6 @@ def _bubblewrap(plan: Plan) -> list[str]:
     command += ["--symlink", target, path] if target.startswith("/") else []
   for path in interpreter.hidden():
     command += ["--tmpfs", path, "--remount-ro", path]
-  for path in ("/tmp", "/closed"):
+  for path in (interpreter.scratch(), "/closed"):
     command += ["--dir", path]
   return [*command, "--proc", "/proc", "--remount-ro", "/", "--"]

@@ -109,6 +109,12 @@ def links() -> tuple[tuple[str, str], ...]:
   return (*root, *found.items())
 
 
+def scratch() -> str:
+  """Returns where programs may write: /tmp, unless that would hide a file."""
+  needed = any(path.startswith("/tmp/") for path in readable())
+  return "/scratch" if needed else "/tmp"
+
+
 def is_readable_to_all() -> bool:
   """Returns whether any user may read the interpreter and its library."""
   paths = [pathlib.Path(path) for path in readable() if os.path.isdir(path)]

@@ -56,8 +56,8 @@ class Limits:
       a script, each test.
     cpu_seconds: Processor time.
     memory_bytes: Address space, the interpreter's own (some 30 MB) included.
-    scratch_bytes: What /tmp holds.
-    scratch_files: How many files and folders /tmp holds.
+    scratch_bytes: What the scratch folder holds, /tmp as a rule.
+    scratch_files: How many files and folders it holds.
     processes: Threads, the main one included.
     descriptors: Open files.
     answer_bytes: The largest value that crosses the wall in either direction.

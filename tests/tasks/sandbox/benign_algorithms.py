@@ -59,8 +59,9 @@ def f(x):
   "long pathlib": (
     """
 import pathlib
+import tempfile
 def f(x):
-  p = pathlib.Path('/tmp/benign')
+  p = pathlib.Path(tempfile.gettempdir(), 'benign')
   p.write_text(x)
   return p.read_text()
 """,

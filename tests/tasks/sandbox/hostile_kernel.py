@@ -18,7 +18,9 @@ NEW_USER, NEW_NET, NEW_UTS, NEW_NS = 1 << 28, 1 << 30, 1 << 26, 1 << 17
 
 
 def call(number, *arguments):
-  return libc.syscall(number, *arguments)
+  # As whole words: a C int would leave half a word of the stack undefined.
+  words = [ctypes.c_long(a) if type(a) is int else a for a in arguments]
+  return libc.syscall(number, *words)
 
 
 def connect_to_the_host(w):

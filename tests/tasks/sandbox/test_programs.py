@@ -81,8 +81,8 @@ def test_asserts_say_themselves_what_they_test(verifier):
 def test_scripts_get_a_process_for_each_case(generous):
   source = (
     "import os, sys\n"
-    "if os.path.exists('/tmp/seen'): print('seen')\n"
-    "try: open('/tmp/seen', 'w').close()\n"
+    "if os.path.exists('seen'): print('seen')\n"
+    "try: open('seen', 'w').close()\n"
     "except OSError: pass\n"
     "print(sum(map(int, sys.stdin.read().split())))\n"
   )

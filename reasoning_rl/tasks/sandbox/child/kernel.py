@@ -71,7 +71,9 @@ def _checked(result: int, what: str) -> int:
 def syscall(name: str, *arguments: object) -> int:
   """Makes a system call by its name in the table above."""
   number = _NUMBERS[name][machine_index()]
-  return _checked(_libc.syscall(number, *arguments), name)
+  # As whole words: of a C int the kernel might read half a word too much.
+  words = [ctypes.c_long(a) if type(a) is int else a for a in arguments]
+  return _checked(_libc.syscall(number, *words), name)
 
 
 def prctl(option: int, *arguments: object) -> int:

@@ -75,8 +75,8 @@ def _build_root(config: dict) -> None:
     _bind(path, _STAND + path)
   for path in config["hidden"]:
     kernel.mount("tmpfs", _STAND + path, "tmpfs", quiet, "size=4k,mode=755")
-  for name in ("tmp", "proc", "closed"):
-    os.makedirs(f"{_STAND}/{name}", exist_ok=True)
+  for path in (config["scratch"], "/proc", "/closed"):
+    os.makedirs(_STAND + path, exist_ok=True)
   kernel.mount("proc", _STAND + "/proc", "proc", quiet | kernel.MS_NOEXEC)
   kernel.change_root(_STAND)
   kernel.mount(

@@ -113,8 +113,8 @@ def _limits(limits: dict) -> dict:
 
 def _fill(limits: dict) -> list[int]:
   """Returns how many bytes and how many files the scratch folder took."""
-  name, size, chunk = "/tmp/fill", 0, b"\0" * (1 << 20)
-  descriptor = os.open(name, os.O_CREAT | os.O_WRONLY, 0o600)
+  size, chunk = 0, b"\0" * (1 << 20)
+  descriptor = os.open("fill", os.O_CREAT | os.O_WRONLY, 0o600)
   try:
     while size <= 2 * limits["scratch_bytes"]:
       size += os.write(descriptor, chunk)
@@ -122,12 +122,12 @@ def _fill(limits: dict) -> list[int]:
     if fault.errno not in (errno.ENOSPC, errno.EFBIG, errno.EDQUOT):
       raise
   os.close(descriptor)
-  os.unlink(name)
+  os.unlink("fill")
   files = 0
   while files <= 2 * limits["scratch_files"]:
-    if not _works(functools.partial(os.mkdir, f"/tmp/{files}")):
+    if not _works(functools.partial(os.mkdir, str(files))):
       break
     files += 1
   for number in range(files):
-    os.rmdir(f"/tmp/{number}")
+    os.rmdir(str(number))
   return [size, files]

@@ -105,7 +105,7 @@ def confine(config: dict) -> dict:
   if facts:
     facts |= probe.rights()
   if "landlock" in layers:
-    scratch = "/tmp" if "scratch" in layers else ""
+    scratch = config["scratch"] if "scratch" in layers else ""
     landlock.restrict(config["readable"], scratch)
   if "limits" in layers:
     set_limits(config["limits"])
@@ -133,8 +133,8 @@ def _enter_user_namespace(config: dict, facts: dict) -> None:
   limits = config["limits"]
   if "scratch" in config["layers"]:
     size = f"size={limits['scratch_bytes']},nr_inodes={limits['scratch_files']}"
-    kernel.mount("tmpfs", "/tmp", "tmpfs", quiet, size)
-    os.chdir("/tmp")
+    kernel.mount("tmpfs", config["scratch"], "tmpfs", quiet, size)
+    os.chdir(config["scratch"])
   if "root" in config["layers"]:
     hidden = quiet | kernel.MS_RDONLY
     kernel.mount("tmpfs", "/proc", "tmpfs", hidden, "size=4k,nr_inodes=2")
