@@ -33,7 +33,7 @@ def verifier():
   report = self_check.check_level("strict")
   if not report.is_complete:
     pytest.skip(f"this machine has no strict sandbox: {report.reason}")
-  return programs.ProgramVerifier("strict", timeout=1.0)
+  return programs.ProgramVerifier("strict", timeout=2.0)
 
 
 def verdicts(verifier, tests):
