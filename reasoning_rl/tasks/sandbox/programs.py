@@ -133,6 +133,8 @@ class ProgramVerifier:
       return run.end(WRONG, str(fault))
     except TestsFault as fault:
       return run.end(UNDECIDED, f"the tests are at fault: {fault}")
+    except values.ValueFault as fault:
+      return run.end(UNDECIDED, f"the tests cannot be sent: {fault}")
 
 
 class TestsFault(Exception):
@@ -217,7 +219,7 @@ class _Run:
     child.send("define", program)
     answer = child.receive(self._deadline)
     if answer[0] != "defined":
-      raise process.ChildFault(f"the program does not load: {answer[1:]!r:.80}")
+      raise process.ChildFault(f"the program does not load: {_words(answer)}")
 
   def _call_passes(
     self, child: process.Child, name: str, call: cases.Call
@@ -267,18 +269,23 @@ class _Run:
           raise
         raise TestsFault(f"they never call the program: {fault}") from fault
       if answer[0] == "unasked":
-        raise TestsFault(f"a call with a value that is not plain: {answer[1]}")
+        raise TestsFault(f"a value that is not plain: {_words(answer)}")
       if answer[0] == "judged":
         if not calls:
-          raise TestsFault(f"they never call the program: {answer[1:]}")
-        return answer[1] is True
+          raise TestsFault(f"they never call the program: {_words(answer)}")
+        return len(answer) > 1 and answer[1] is True
+      if answer[0] != "call" or len(answer) != 3:
+        raise TestsFault("the referee says something else")
       calls += 1
       reply = self._ask(child, name, answer)
       # A NaN passes every test that only asks what must not hold.
       nan = reply[0] == "value" and cases.contains_nan(reply[1])
       if reply[0] == "unplain" or (nan and "nan" not in text.lower()):
         return False
-      referee.send(*reply)
+      try:
+        referee.send(*reply)
+      except values.ValueFault:
+        return False  # The program's value, and its fault.
 
   def _ask(self, child: process.Child, name: str, question: tuple) -> tuple:
     """Returns the program's answer to a call, in one of three forms."""
@@ -309,6 +316,11 @@ class _Run:
         return False
       printed = child.printed.decode("utf-8", "replace")
     return cases.same_text(printed, expected)
+
+
+def _words(answer: tuple) -> str:
+  """Returns the texts in an answer; other values may be too long to print."""
+  return " ".join(word[:80] for word in answer[:4] if type(word) is str)
 
 
 def _named(entry_point: str | None) -> str:

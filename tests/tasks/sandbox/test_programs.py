@@ -134,6 +134,7 @@ def test_programs_that_do_not_work_are_wrong(verifier, source):
     (cases.CheckTests("def check(c):\n  c(print)\n"), "not plain"),
     (cases.CheckTests("def check(c):\n  1 / 0\n"), "never call"),
     (cases.CheckTests("import os\nos._exit(0)\n"), "never call"),
+    (cases.ScriptTests((("x" * (8 << 20), "1"),)), "cannot be sent"),
   ],
 )
 def test_tests_at_fault_are_undecided_and_counted(tests, reason):

@@ -130,6 +130,16 @@ def test_deep_wide_and_long_values_are_refused():
     values.decode(b"l" + struct.pack(">I", values.MAX_ITEMS + 1) + b"N" * LIMIT)
 
 
+def test_what_can_be_read_can_be_written_again():
+  # A value passes through the parent on its way to a referee.
+  for item in (7, "x", None, 1.5):
+    most = [item] * (values.MAX_ITEMS - 1)
+    data = values.encode(most, 8 * LIMIT)
+    assert values.encode(values.decode(data), 8 * LIMIT) == data
+    with pytest.raises(values.ValueFault):
+      values.encode([item, *most], 8 * LIMIT)
+
+
 @pytest.mark.parametrize(
   ("data", "reason"),
   [

@@ -54,18 +54,16 @@ def _write(value, parts, budget, depth):
     piece = b"N" if value is None else b"T" if value else b"F"
   elif kind is int:
     size = value.bit_length() // 8 + 1
-    _spend(budget, size)  # Before the conversion: an int may be huge.
+    _check_room(budget, size)  # Before the conversion: an int may be huge.
     body = value.to_bytes(size, "big", signed=True)
     piece = b"i" + _LENGTH.pack(size) + body
-    budget[0] += size
   elif kind is float:
     piece = b"f" + _FLOAT.pack(value)
   elif kind is complex:
     piece = b"c" + _COMPLEX.pack(value.real, value.imag)
   elif kind is str:
-    _spend(budget, len(value))
+    _check_room(budget, len(value))
     body = value.encode("utf-8", "surrogatepass")
-    budget[0] += len(value)
     piece = b"s" + _LENGTH.pack(len(body)) + body
   elif kind in _COLLECTIONS:
     piece = _COLLECTIONS[kind] + _LENGTH.pack(len(value))
@@ -73,7 +71,9 @@ def _write(value, parts, budget, depth):
     piece = b"d" + _LENGTH.pack(len(value))
   else:
     raise ValueFault(f"a {kind.__name__} is no plain value")
-  _spend(budget, len(piece))
+  _check_room(budget, len(piece))
+  budget[0] -= len(piece)
+  budget[1] -= 1
   parts.append(piece)
   if kind in _COLLECTIONS:
     for item in value:
@@ -84,10 +84,8 @@ def _write(value, parts, budget, depth):
       _write(item, parts, budget, depth + 1)
 
 
-def _spend(budget, size):
-  budget[0] -= size
-  budget[1] -= 1
-  if budget[0] < 0 or budget[1] < 0:
+def _check_room(budget, size):
+  if budget[0] < size or budget[1] < 1:
     raise ValueFault("the value is too large")
 
 
