@@ -70,6 +70,24 @@ AGREEMENT = {"float32": 1e-3, "bfloat16": 3e-2}
 Step = Callable[[], float]
 
 
+def random_params(network: network_lib.Network) -> network_lib.Params:
+  """Returns weights of the usual size; compiling `init` takes minutes."""
+  generator = np.random.default_rng(0)
+
+  def fill(path, leaf):
+    if path[-1].key == "scale":
+      return np.ones(leaf.shape, np.float32)
+    is_table = path[-1].key == "embedding"
+    fan_in = leaf.shape[-1] if is_table else leaf.shape[0]
+    if path[-2].key == "out":
+      fan_in *= leaf.shape[1]
+    weights = generator.standard_normal(leaf.shape, np.float32)
+    return weights * np.float32(fan_in**-0.5)
+
+  shapes = jax.eval_shape(network.init, jax.random.key(0))
+  return jax.tree_util.tree_map_with_path(fill, shapes)
+
+
 def to_torch(params: network_lib.Params) -> dict[str, np.ndarray]:
   """Returns parameters under transformers' names and layouts."""
   heads = lambda kernel: np.asarray(kernel).reshape(kernel.shape[0], -1).T
@@ -211,7 +229,7 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
     {"num_layers": arguments.layers} if arguments.layers else {}
   )
   network = network_lib.Network(transformer.NetworkConfig(**sizes))
-  params = jax.jit(network.init)(jax.random.key(0))
+  params = random_params(network)
   shape = (arguments.batch, arguments.length)
   generator = np.random.default_rng(0)
   tokens = generator.integers(0, sizes["vocab_size"], shape).astype(np.int32)

@@ -73,6 +73,10 @@ def _add_networks(config):
       rope_base=10_000.0,
       max_positions=256,  # Context: prompt and solution, tokens.
       tied_embedding=True,  # Language head = embedding, transposed.
+      lora_rank=0,  # Of trained adapters on a frozen base; 0 trains all.
+      lora_alpha=16.0,  # Adapters are scaled by this over their rank.
+      lora_targets=("q", "k", "v", "out", "gate", "up", "down"),
+      remat="none",  # Computed again backwards: or "dots", "full"; slower.
     )
   )
   config.mesh = ml_collections.ConfigDict(
@@ -117,6 +121,7 @@ def _add_learning(config):
   config.sft = ml_collections.ConfigDict()
   config.sft.demonstrations = 360  # Seed solutions; the oracle's only use.
   config.sft.batch_size = 64  # Demonstrations per step.
+  config.sft.accumulate = 1  # Parts of a batch, one by one: less memory.
   config.sft.decay_steps = 1200  # The learning rate has decayed by then.
   config.sft.max_steps = 1800  # Upper limit of the warm-up.
   config.sft.validate_every = 100  # Steps between validations.
@@ -154,6 +159,7 @@ def _add_reward_models(config):
   config.prm.steps = 100
   config.prm.orm_steps = 0  # Of the ORM; 0: as many.
   config.prm.batch_size = 128  # Solutions per step.
+  config.prm.accumulate = 1  # As in sft.
   config.prm.optimizer = _optimizer(3e-3, 10, "cosine")
 
 
@@ -163,6 +169,7 @@ def _add_policy_learning(config):
   # still errs and search has something to find; 80 teach it nearly everything.
   config.imitation.steps = 8
   config.imitation.batch_size = 256  # Solutions per step.
+  config.imitation.accumulate = 1  # As in sft.
   config.imitation.optimizer = _optimizer(2e-3, 5, "cosine", weight_decay=1.0)
 
   config.rl = ml_collections.ConfigDict()
@@ -189,6 +196,7 @@ def _add_policy_learning(config):
     )
   )
   config.rl.updates_per_batch = 1  # Updates from one batch of rollouts.
+  config.rl.accumulate = 1  # As in sft, of its problems.
   config.rl.optimizer = _optimizer(1e-4, 5, "cosine")
 
   config.loop = ml_collections.ConfigDict()

@@ -17,8 +17,9 @@ from collections.abc import Mapping
 from typing import Any
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Key
 
 LORA_A, LORA_B = "lora_a", "lora_b"
 
@@ -87,6 +88,35 @@ class Linear(nn.Module):
     self.param(LORA_A, normal, (*inputs, self.lora_rank))
     zeros = nn.initializers.zeros
     self.param(LORA_B, zeros, (self.lora_rank, *self.features))
+
+
+def add_adapters(
+  rng: Key[Array, ""], params: Mapping[str, Any], shapes: Mapping[str, Any]
+) -> dict[str, Any]:
+  """Returns `params` with fresh adapters, which change nothing yet.
+
+  Args:
+    rng: Consumed.
+    params: Parameters, with or without adapters; those there are stay.
+    shapes: Of a network with the adapters wanted, as `jax.eval_shape` of its
+      `init` gives them.
+  """
+  complete = dict(params)
+  for index, (name, shape) in enumerate(sorted(shapes.items())):
+    rng_below = jax.random.fold_in(rng, index)
+    if isinstance(shape, Mapping):
+      complete[name] = add_adapters(rng_below, params.get(name, {}), shape)
+    elif name in params:
+      continue
+    elif name == LORA_B:
+      complete[name] = jnp.zeros(shape.shape, shape.dtype)
+    elif name == LORA_A:
+      spread = math.prod(shape.shape[:-1]) ** -0.5
+      normal = jax.random.normal(rng_below, shape.shape, shape.dtype)
+      complete[name] = normal * spread
+    else:
+      raise ValueError(f'The parameters lack "{name}", which is no adapter.')
+  return complete
 
 
 def merge(params: Mapping[str, Any], alpha: float) -> dict[str, Any]:

@@ -199,6 +199,14 @@ class Network:
       {"params": params}, logprob, method="implicit"
     )
 
+  def add_adapters(self, rng: Key[Array, ""], params: Params) -> Params:
+    """Returns parameters, say pretrained ones, with the adapters they lack.
+
+    `rng` is consumed.
+    """
+    shapes = jax.eval_shape(self.init, jax.random.key(0))
+    return linear.add_adapters(rng, params, shapes)
+
   def merge(self, params: Params) -> Params:
     """Returns parameters with the adapters folded into the kernels.
 

@@ -107,6 +107,18 @@ class Experiment:
     return None if self.shared_trunk else self.prm
 
   @property
+  def adapters(self) -> str | None:
+    """Which parameters learn, where the others are a base; None: all do."""
+    network = self.config.network
+    if not network.lora_rank:
+      return None
+    # Layers that a reward model has on top of the policy's are its own.
+    first = network.num_layers
+    own = [f"layers_{first + i}" for i in range(self.config.prm.extra_layers)]
+    own += [f"{head}_head" for head in (*network_lib.SCALAR_HEADS, "implicit")]
+    return rf".*/lora_[ab]|({'|'.join(own)})/.*"
+
+  @property
   def sampling(self) -> sampling.SamplingConfig:
     """How tokens are sampled."""
     return sampling.SamplingConfig(**self.config.sampling)
@@ -184,11 +196,12 @@ class Experiment:
     On a shared trunk the policy's own parameters with the PRM's head are
     those of both.
     """
+    policy = self.policy.merge(policy)
     if self.shared_trunk:
       return expand.SearchParams(
         {**policy, "thought_head": prm["thought_head"]}
       )
-    return expand.SearchParams(policy, prm)
+    return expand.SearchParams(policy, self.prm.merge(prm))
 
   def problems(self, split: str, start: int, count: int) -> ProblemBatch:
     """Returns `count` problems of a split from index `start` on."""

@@ -18,6 +18,7 @@ from reasoning_rl.pipelines import progress as progress_lib
 from reasoning_rl.training import checkpoint as checkpoint_lib
 from reasoning_rl.training import metrics as metrics_lib
 from reasoning_rl.training import optimizer as optimizer_lib
+from reasoning_rl.training import partition
 from reasoning_rl.training import sharding as sharding_lib
 from reasoning_rl.training import train_step as train_step_lib
 
@@ -35,6 +36,9 @@ class Fit:
     decay_steps: Steps in which the learning rate decays; 0: `num_steps`.
     repeat: Updates from one batch; `batch_at` is asked every `repeat` steps.
     trainable: Pattern of the parameters that change; None: all.
+    adapters: Which parameters learn beside a base that is neither copied nor
+      saved, as a pattern or a function of paths; None: there is no such base.
+    accumulate: Parts of a batch whose gradients are computed one by one.
     stop: `stop(step, params, notes) -> bool`, asked after every step; it may
       add to `notes`, which checkpoints keep.
   """
@@ -47,6 +51,8 @@ class Fit:
   decay_steps: int = 0
   repeat: int = 1
   trainable: str | None = None
+  adapters: optimizer_lib.Trainable | None = None
+  accumulate: int = 1
   stop: Callable[[int, Any, dict[str, Any]], bool] | None = None
 
 
@@ -65,7 +71,8 @@ def fit(
 
   Args:
     task: What to learn.
-    params: Where to start, unless `directory` holds a checkpoint.
+    params: Where to start, unless `directory` holds a checkpoint; of adapters,
+      whose checkpoints lack it, the base in any case.
     directory: The learner's checkpoints.
     metrics_directory: Gets `<name>/metrics.jsonl` and TensorBoard events.
     mesh: The devices.
@@ -77,14 +84,15 @@ def fit(
     **task.optimizer, decay_steps=task.decay_steps or max(1, task.num_steps)
   )
   optimizer = optimizer_lib.make_optimizer(config, task.trainable)
+  params, base, notes = _split_base(params, task.adapters, mesh)
   state = train_step_lib.init_state(params, optimizer, mesh)
-  notes: dict[str, Any] = {}
   last = checkpoint_lib.latest_step(directory)
   if last is not None:
+    _check_base(directory, last, notes.get("base"))
     state = checkpoint_lib.restore(directory, abstract_of(state), last)
     notes = checkpoint_lib.restore_metadata(directory, last)
     if notes.get("finished"):
-      return state.params, notes
+      return _whole(state, base), notes
   step_fn = train_step_lib.make_train_step(
     task.loss_fn,
     optimizer,
@@ -92,19 +100,22 @@ def fit(
     sharding_lib.batch_sharding(mesh),
     schedule=optimizer_lib.make_schedule(config),
     trainable=task.trainable,
+    accumulate=task.accumulate,
+    frozen_shardings=train_step_lib.shardings_of(base[0]) if base else None,
   )
   with metrics_lib.MetricsWriter(
     metrics_directory / task.name, resume_step=last
   ) as writer:
     return _loop(
-      task, state, notes, step_fn, directory, writer, mesh, rng,
+      task, state, base, notes, step_fn, directory, writer, mesh, rng,
       checkpoint_every, progress,
     )  # fmt: skip
 
 
 def _loop(
-  task, state, notes, step_fn, directory, writer, mesh, rng, every, progress
-):
+  task, state, base, notes, step_fn, directory, writer, mesh, rng, every,
+  progress,
+):  # fmt: skip
   """Makes the remaining steps."""
   late = train_step_lib.MetricsOneStepLate()
   bar = progress.steps(task.name, task.num_steps)
@@ -118,21 +129,50 @@ def _loop(
   done = step >= task.num_steps
   while not done:
     if batch is None or step % task.repeat == 0:
-      found = task.batch_at(step - step % task.repeat, state.params)
+      found = task.batch_at(step - step % task.repeat, _whole(state, base))
       found, extra = found if isinstance(found, tuple) else (found, {})
       batch = sharding_lib.shard_batch(found, mesh)
-    state, metrics = step_fn(state, batch, rng)
+    state, metrics = step_fn(state, batch, rng, *base)
     step += 1
     report(late.push(step, metrics, state))
     done = step >= task.num_steps
     if task.stop is not None:
-      done |= task.stop(step, state.params, notes)
+      done |= task.stop(step, _whole(state, base), notes)
     if done or step % every == 0:
       report(late.flush(state))
       notes = notes | {"finished": done}
       checkpoint_lib.save(directory, step, state, notes)
   bar.close()
-  return state.params, notes
+  return _whole(state, base), notes
+
+
+def _split_base(params, adapters, mesh):
+  """Returns what learns, () or (the base,), and what checkpoints say of it."""
+  if adapters is None:
+    return params, (), {}
+  params, base = partition.split(params, adapters)
+  shardings = sharding_lib.param_shardings(
+    base, sharding_lib.DEFAULT_RULES, mesh
+  )
+  # Where it lies already, it is not copied.
+  base = jax.device_put(base, shardings)
+  return params, (base,), {"base": partition.fingerprint(base)}
+
+
+def _whole(state, base) -> Any:
+  """Returns all parameters of a learner."""
+  return partition.join(state.params, *base) if base else state.params
+
+
+def _check_base(directory, step, base: str | None) -> None:
+  """Raises unless a checkpoint belongs to the base with that fingerprint."""
+  found = checkpoint_lib.restore_metadata(directory, step).get("base")
+  if found != base:
+    say = lambda name: "no base" if name is None else f"base {name}"
+    raise checkpoint_lib.CheckpointError(
+      f"The checkpoint in {directory} was trained on {say(found)}, and"
+      f" {say(base)} is given: start from the model that it was trained on."
+    )
 
 
 def abstract_of(tree: Any) -> Any:
@@ -149,10 +189,26 @@ def load_params(
 
   Args:
     directory: The learner's checkpoints.
-    params: Parameters, or their shapes.
+    params: Parameters, or their shapes; of adapters, with their base.
     mesh: Where the parameters are to live.
+
+  Raises:
+    CheckpointError: If there is none, or if it was trained on another base.
   """
+  base = ()
+  if has_base(directory):
+    saved = checkpoint_lib.leaf_names(directory)
+    params, base, notes = _split_base(
+      params, lambda name: f"params/{name}" in saved, mesh
+    )
+    _check_base(directory, None, notes["base"])
   optimizer = optimizer_lib.make_optimizer(optimizer_lib.OptimizerConfig())
   abstract = train_step_lib.abstract_state(params, optimizer, mesh).params
   wanted = {"params": abstract}
-  return checkpoint_lib.restore(directory, wanted, partial=True)["params"]
+  params = checkpoint_lib.restore(directory, wanted, partial=True)["params"]
+  return partition.join(params, *base) if base else params
+
+
+def has_base(directory: pathlib.Path) -> bool:
+  """Returns whether a learner's newest checkpoint holds adapters alone."""
+  return "base" in checkpoint_lib.restore_metadata(directory)

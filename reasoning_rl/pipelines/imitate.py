@@ -68,6 +68,8 @@ def train(
       batch_at=batches.batch_fn(experiment, rows, config.batch_size, *path),
       num_steps=num_steps,
       optimizer=config.optimizer,
+      adapters=experiment.adapters,
+      accumulate=config.accumulate,
     )
     stage.fit(task, policy, stage.policy_directory(name), *path)
     return {"steps": num_steps, "solutions": len(rows.length)}

@@ -58,7 +58,7 @@ class Sampler:
     experiment, group = self._experiment, self.num_rollouts
     decoded = rollouts.from_prompts(
       experiment.policy,
-      params,
+      experiment.policy.merge(params),
       rng,
       prompt,
       prompt_length,

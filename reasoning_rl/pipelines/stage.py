@@ -98,9 +98,19 @@ class Stage:
     """Returns the parameters of a finished stage's policy."""
     return self.load(self.experiment.policy, self.policy_directory(name))
 
+  def first_policy(self) -> Any:
+    """Returns the parameters that everything starts from.
+
+    Where adapters are trained, they are the base of all of them.
+    """
+    return self.experiment.policy.init(self.experiment.rng(STREAMS["init"]))
+
   def load(self, network: network_lib.Network, directory: pathlib.Path) -> Any:
     """Returns the parameters of a finished learner."""
-    params = network.init(jax.random.key(0))
+    params = jax.eval_shape(network.init, jax.random.key(0))
+    if fit_lib.has_base(directory):
+      fresh = network.init(jax.random.key(0))
+      params = network_lib.graft(self.first_policy(), fresh)
     return fit_lib.load_params(directory, params, self.experiment.mesh)
 
   def input_policy(self, name: str) -> Any:

@@ -80,6 +80,8 @@ def train(
       num_steps=num_steps,
       optimizer=stage.config.rl.optimizer,
       repeat=stage.config.rl.updates_per_batch,
+      adapters=stage.experiment.adapters,
+      accumulate=stage.config.rl.accumulate,
     )
     path = (stage_lib.STREAMS["policy"], iteration)
     stage.fit(task, policy, stage.policy_directory(name), *path)

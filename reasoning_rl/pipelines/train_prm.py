@@ -52,6 +52,7 @@ def _train(stage, name, iterations, policy):
   source = labelled(stage, iterations)
   stream = stage_lib.STREAMS["prm" if is_prm else "orm"]
   start = from_policy(network, policy, experiment.rng(stream))
+  on_policy = is_prm and experiment.shared_trunk
   num_steps = config.steps if is_prm else config.orm_steps or config.steps
   make_loss = losses.thought if is_prm else losses.outcome
   task = fit_lib.Fit(
@@ -61,9 +62,9 @@ def _train(stage, name, iterations, policy):
     num_steps=num_steps,
     optimizer=config.optimizer,
     # On a shared trunk the policy must stay what it is.
-    trainable=r"thought_head/.*"
-    if is_prm and experiment.shared_trunk
-    else None,
+    trainable=r"thought_head/.*" if on_policy else None,
+    adapters=None if on_policy else experiment.adapters,
+    accumulate=config.accumulate,
   )
   stage.fit(task, start, stage.prm_directory(name), stream)
   return {

@@ -35,7 +35,7 @@ def warm_up(stage: stage_lib.Stage) -> dict[str, Any]:
   def work():
     source = demonstrations(stage)
     validate = _Validation(stage)
-    params = experiment.policy.init(experiment.rng(stage_lib.STREAMS["init"]))
+    params = stage.first_policy()
     task = fit_lib.Fit(
       name=NAME,
       loss_fn=losses.supervised(experiment.policy),
@@ -46,6 +46,8 @@ def warm_up(stage: stage_lib.Stage) -> dict[str, Any]:
       optimizer=config.optimizer,
       decay_steps=config.decay_steps,
       stop=validate,
+      adapters=experiment.adapters,
+      accumulate=config.accumulate,
     )
     _, notes = stage.fit(
       task, params, stage.policy_directory(NAME), stage_lib.STREAMS["sft"]

@@ -144,6 +144,11 @@ def restore_metadata(
   return _read_manifest(_root(directory, step))["metadata"]
 
 
+def leaf_names(directory: PathLike, step: int | None = None) -> frozenset[str]:
+  """Returns the path of every leaf saved; of the newest when `step` is None."""
+  return frozenset(_read_manifest(_root(directory, step))["leaves"])
+
+
 def _describe(tree: PyTree) -> dict[str, Any]:
   """Returns the shape and dtype of each leaf by its path."""
   leaves = {}
