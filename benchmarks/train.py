@@ -24,7 +24,6 @@ import json
 import os
 import pathlib
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -34,27 +33,17 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+import peer as peer_lib
+import smollm2
 import timing
 
 from reasoning_rl import masking, types
 from reasoning_rl.models import network as network_lib
-from reasoning_rl.models import transformer
 from reasoning_rl.pipelines import devices, losses
 from reasoning_rl.training import optimizer as optimizer_lib
 from reasoning_rl.training import sharding as sharding_lib
 from reasoning_rl.training import train_step as train_step_lib
 
-SMOLLM2 = dict(
-  vocab_size=49_152,
-  model_size=576,
-  num_layers=30,
-  num_heads=9,
-  num_kv_heads=3,
-  head_size=64,
-  mlp_size=1536,
-  max_positions=8192,
-  rope_base=100_000.0,
-)
 OPTIMIZER = optimizer_lib.OptimizerConfig(
   learning_rate=1e-4, schedule="constant"
 )
@@ -68,24 +57,6 @@ PEAK_FLOPS = {
 AGREEMENT = {"float32": 1e-3, "bfloat16": 3e-2}
 
 Step = Callable[[], float]
-
-
-def random_params(network: network_lib.Network) -> network_lib.Params:
-  """Returns weights of the usual size; compiling `init` takes minutes."""
-  generator = np.random.default_rng(0)
-
-  def fill(path, leaf):
-    if path[-1].key == "scale":
-      return np.ones(leaf.shape, np.float32)
-    is_table = path[-1].key == "embedding"
-    fan_in = leaf.shape[-1] if is_table else leaf.shape[0]
-    if path[-2].key == "out":
-      fan_in *= leaf.shape[1]
-    weights = generator.standard_normal(leaf.shape, np.float32)
-    return weights * np.float32(fan_in**-0.5)
-
-  shapes = jax.eval_shape(network.init, jax.random.key(0))
-  return jax.tree_util.tree_map_with_path(fill, shapes)
 
 
 def to_torch(params: network_lib.Params) -> dict[str, np.ndarray]:
@@ -154,41 +125,8 @@ def our_step(
   return update
 
 
-class Peer:
-  """The other process: torch's update of the same model."""
-
-  def __init__(self, python: str, job: dict[str, Any]):
-    """Starts it and waits until the model is loaded."""
-    peer = pathlib.Path(__file__).with_name("train_peer.py")
-    self._process = subprocess.Popen(
-      [python, str(peer)],
-      stdin=subprocess.PIPE,
-      stdout=subprocess.PIPE,
-      text=True,
-    )
-    self.version = self._ask(json.dumps(job))["torch"]
-
-  def step(self) -> tuple[float, float]:
-    """Makes one update; returns its loss and the seconds it took there."""
-    answer = self._ask("step")
-    return answer["loss"], answer["seconds"]
-
-  def close(self) -> None:
-    """Ends the process."""
-    self._process.stdin.close()
-    self._process.wait()
-
-  def _ask(self, line: str) -> dict[str, Any]:
-    self._process.stdin.write(line + "\n")
-    self._process.stdin.flush()
-    answer = self._process.stdout.readline()
-    if not answer:
-      raise SystemExit("The peer ended: it needs torch and transformers.")
-    return json.loads(answer)
-
-
 def measure(
-  update: Step, peer: Peer, repetitions: int, tolerance: float
+  update: Step, peer: peer_lib.Peer, repetitions: int, tolerance: float
 ) -> tuple[float, float]:
   """Returns the median seconds of our updates and of the peer's.
 
@@ -200,7 +138,8 @@ def measure(
     start = time.perf_counter()
     loss = update()
     seconds = time.perf_counter() - start
-    peer_loss, peer_seconds = peer.step()
+    answer = peer.ask("step")
+    peer_loss, peer_seconds = answer["loss"], answer["seconds"]
     print(
       f"  loss {loss:.4f} and {peer_loss:.4f}, seconds {seconds:.3f} and"
       f" {peer_seconds:.3f}",
@@ -225,14 +164,13 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
   """Measures both and returns the figures."""
   platform = jax.devices()[0].platform
   dtype = "bfloat16" if platform == "gpu" else "float32"
-  sizes = SMOLLM2 | (
-    {"num_layers": arguments.layers} if arguments.layers else {}
-  )
-  network = network_lib.Network(transformer.NetworkConfig(**sizes))
-  params = random_params(network)
+  network = smollm2.network(arguments.layers)
+  params = smollm2.random_params(network)
   shape = (arguments.batch, arguments.length)
   generator = np.random.default_rng(0)
-  tokens = generator.integers(0, sizes["vocab_size"], shape).astype(np.int32)
+  tokens = generator.integers(0, network.config.vocab_size, shape).astype(
+    np.int32
+  )
   with tempfile.TemporaryDirectory() as folder:
     path = pathlib.Path(folder) / "weights.npz"
     np.savez(path, **to_torch(params))
@@ -245,8 +183,8 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
       "threads": len(os.sched_getaffinity(0)),
       "tokens": tokens.tolist(),
     }
-    peer = Peer(arguments.peer_python, job)
-  print(f"{timing.machine()}, {dtype}, torch {peer.version}, batch {shape}")
+    peer = peer_lib.Peer(arguments.peer_python, "train_peer.py", job)
+  print(f"{timing.machine()}, {dtype}, torch {peer.versions}, batch {shape}")
   update = our_step(network, params, tokens, dtype)
   del params
   ours, theirs = measure(update, peer, arguments.repetitions, AGREEMENT[dtype])

@@ -79,7 +79,7 @@ def main() -> None:
   model = model.to("cuda" if on_gpu else "cpu", dtype).train()
   optimizer = make_optimizer(model, job["optimizer"])
   tokens = torch.tensor(job["tokens"], device=model.device)
-  print(json.dumps({"torch": torch.__version__}), flush=True)
+  print(json.dumps({"versions": torch.__version__}), flush=True)
   for _ in sys.stdin:
     start = time.perf_counter()
     loss = model(input_ids=tokens, labels=tokens).loss

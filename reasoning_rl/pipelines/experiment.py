@@ -21,7 +21,6 @@ from reasoning_rl.data import batching, boundaries, tokenizers
 from reasoning_rl.decoding import expand, rollouts, sampling
 from reasoning_rl.decoding import thinking as thinking_lib
 from reasoning_rl.models import network as network_lib
-from reasoning_rl.models import transformer
 from reasoning_rl.pipelines import devices, lengths, methods, networks, texts
 from reasoning_rl.pipelines.errors import ConfigError
 from reasoning_rl.tasks import base as task_base

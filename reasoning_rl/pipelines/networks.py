@@ -110,8 +110,8 @@ def first_params(
   """
   if not config.model.path:
     return network.init(rng)
-  shardings: Callable[[Any], Any] = lambda shapes: (
-    sharding_lib.param_shardings(shapes, sharding_lib.DEFAULT_RULES, mesh)
+  shardings: Callable[[Any], Any] = lambda shapes: sharding_lib.param_shardings(
+    shapes, sharding_lib.DEFAULT_RULES, mesh
   )
   _, params = load_lib.load(
     pathlib.Path(config.model.path).expanduser(),
