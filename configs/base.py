@@ -185,12 +185,13 @@ def _add_learning(config):
   config.sft.demonstrations = 1500  # Seed solutions, many of them wrong.
   config.sft.batch_size = 64  # Demonstrations per step.
   config.sft.accumulate = 1  # Parts of a batch, one by one: less memory.
-  config.sft.decay_steps = 1200  # The learning rate has decayed by then.
-  config.sft.max_steps = 1800  # Upper limit of the warm-up.
+  config.sft.decay_steps = 1500  # The learning rate has decayed by then.
+  config.sft.max_steps = 2400  # Upper limit of the warm-up.
   config.sft.validate_every = 100  # Steps between validations.
   config.sft.validation_problems = 512  # One sample each.
   config.sft.plateau_gain = 0.01  # Stop if the last fifth gained less.
-  config.sft.min_steps = 1200  # Never stop before.
+  config.sft.min_steps = 1500  # Never stop before,
+  config.sft.min_pass_at_1 = 0.05  # nor below this.
   config.sft.optimizer = _optimizer(5e-3, 100, "cosine", weight_decay=1.0)
 
   _add_reward_models(config)

@@ -42,9 +42,7 @@ def fixture_collected(monkeypatch, tmp_path, trajectories):
   """A stage whose one dataset is `trajectories`."""
   monkeypatch.setattr(collect, "load", lambda stage, names: trajectories)
   seed = batching.supervised_batch([[1, 1]], [[2, 2, 2]], 2, 3)
-  monkeypatch.setattr(
-    train_sft, "demonstrations", lambda stage, right_only=False: seed
-  )
+  monkeypatch.setattr(train_sft, "demonstrations", lambda stage: seed)
   config = config_file.load(_CONFIGS / "arithmetic.py", "tiny")
   with stage_lib.open_stage(config, tmp_path / "run") as stage:
     yield stage
