@@ -354,8 +354,11 @@ def _check_context(experiment):
   longest = experiment.prompt_size + experiment.completion_size
   limit = experiment.policy.config.max_positions
   if longest > limit:
+    advice = f"set network.max_positions to at least {longest}"
+    if experiment.config.model.path:
+      advice = "lower data.max_prompt_tokens or data.max_completion_tokens"
     raise ValueError(
       f"a prompt of {experiment.prompt_size} and a solution of"
       f" {experiment.completion_size} tokens exceed the context of {limit};"
-      f" set network.max_positions to at least {longest}."
+      f" {advice}."
     )

@@ -78,6 +78,16 @@ def train(
   return stage.once(name, work)
 
 
+def nothing_right(count: int) -> ConfigError:
+  """Returns what is said where all of `count` sampled solutions are wrong."""
+  return ConfigError(
+    f"none of the {count} sampled solutions is right, so there is nothing to"
+    " imitate and nothing to reinforce: take an easier task or a better model,"
+    " give worked examples, or warm up on demonstrations (sft.max_steps);"
+    " scripts/preflight.py measures what a policy can do."
+  )
+
+
 def solutions(
   stage: stage_lib.Stage, names: Sequence[int | str]
 ) -> types.SupervisedBatch:
@@ -99,10 +109,7 @@ def solutions(
   if stage.config.sft.max_steps:
     seeds = [train_sft.demonstrations(stage)]
   if not different and not seeds:
-    raise ConfigError(
-      "none of the sampled solutions is right, so there is nothing to imitate:"
-      " see scripts/preflight.py, and make the task easier."
-    )
+    raise nothing_right(len(found.outcome_reward))
   if not different:
     return seeds[0]
   rows = list(different.values())

@@ -41,7 +41,10 @@ def run_stages(stage: stage_lib.Stage) -> pathlib.Path:
   rounds = stage.config.loop.iterations
   for i in range(rounds):
     name = f"policy_{i}"
-    collect.collect(stage, i, policy, policies[-1][2])
+    found = collect.collect(stage, i, policy, policies[-1][2])
+    # Before hours of training, and not after them.
+    if i == 0 and not found["pass_at_1"] and not stage.config.sft.max_steps:
+      raise imitate.nothing_right(found["trajectories"])
     seen = range(i + 1)
     train_prm.train(stage, f"prm_{i}", seen, policy)
     prm = train_prm.load(stage, f"prm_{i}")

@@ -94,6 +94,14 @@ def _size(config, tokenizer) -> transformer.NetworkConfig:
   return dataclasses.replace(size, **learning)
 
 
+def without_learning(
+  size: transformer.NetworkConfig,
+) -> transformer.NetworkConfig:
+  """Returns what a network is once its adapters are merged."""
+  fields = {field.name: field.default for field in dataclasses.fields(size)}
+  return dataclasses.replace(size, **{key: fields[key] for key in _LEARNING})
+
+
 def first_params(
   config: ml_collections.ConfigDict,
   network: network_lib.Network,

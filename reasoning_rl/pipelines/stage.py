@@ -15,6 +15,7 @@ import ml_collections
 from reasoning_rl.data import batching
 from reasoning_rl.data import records as records_lib
 from reasoning_rl.models import network as network_lib
+from reasoning_rl.models.pretrained import source as pretrained_source
 from reasoning_rl.pipelines import experiment as experiment_lib
 from reasoning_rl.pipelines import fit as fit_lib
 from reasoning_rl.pipelines import networks
@@ -33,6 +34,7 @@ USER_ERRORS = (
   train_step_lib.NonFiniteError,
   batching.PromptTooLongError,
   batching.CompletionTooLongError,
+  pretrained_source.PretrainedError,
 )
 
 
@@ -116,8 +118,8 @@ class Stage:
     """Returns the parameters of a finished learner."""
     params = jax.eval_shape(network.init, jax.random.key(0))
     if fit_lib.has_base(directory):
-      fresh = network.init(jax.random.key(0))
-      params = network_lib.graft(self.first_policy(), fresh)
+      first = {k: v for k, v in self.first_policy().items() if k in params}
+      params = network.complete(jax.random.key(0), first)
     return fit_lib.load_params(directory, params, self.experiment.mesh)
 
   def input_policy(self, name: str) -> Any:

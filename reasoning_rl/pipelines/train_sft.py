@@ -119,7 +119,9 @@ def plateaued(
   cut = 0.8 * history[-1][0]
   before = [value for step, value in history if step <= cut]
   after = [value for step, value in history if step > cut]
-  stands_still = bool(before) and max(after) - max(before) < gain
+  if not before or not after:  # Before the first step there is no fifth.
+    return False
+  stands_still = max(after) - max(before) < gain
   return stands_still and history[-1][1] >= least
 
 

