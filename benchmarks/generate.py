@@ -23,6 +23,7 @@ import os
 import pathlib
 import statistics
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 
@@ -30,6 +31,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import peer as peer_lib
+import smollm2
 import timing
 
 from reasoning_rl.data import boundaries
@@ -117,6 +119,8 @@ def run(arguments: argparse.Namespace) -> dict[str, float]:
   device = jax.devices()[0]
   dtype = "bfloat16" if device.platform == "gpu" else "float32"
   folder = pathlib.Path(arguments.model).expanduser()
+  if arguments.random:
+    folder = smollm2.write_random(pathlib.Path(tempfile.mkdtemp()) / "model")
   config, params = load_lib.load(folder, dtype=dtype)
   network = network_lib.Network(config)
   peer = peer_lib.Peer(
@@ -156,6 +160,9 @@ def main() -> None:
   """Prints the figures, and as the last line one JSON object."""
   parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
   parser.add_argument("--model", default="runs/models/smollm2-135m-instruct")
+  parser.add_argument(
+    "--random", action="store_true", help="SmolLM2's sizes, random weights"
+  )
   parser.add_argument("--batch", type=int, nargs="+", default=[1, 16, 64])
   parser.add_argument("--repetitions", type=int, default=3)
   parser.add_argument("--peer_python", default=sys.executable)

@@ -33,28 +33,17 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-import peer
+import peer as peer_lib
+import smollm2
 import timing
 
 from reasoning_rl import masking, types
 from reasoning_rl.models import network as network_lib
-from reasoning_rl.models import transformer
 from reasoning_rl.pipelines import devices, losses
 from reasoning_rl.training import optimizer as optimizer_lib
 from reasoning_rl.training import sharding as sharding_lib
 from reasoning_rl.training import train_step as train_step_lib
 
-SMOLLM2 = dict(
-  vocab_size=49_152,
-  model_size=576,
-  num_layers=30,
-  num_heads=9,
-  num_kv_heads=3,
-  head_size=64,
-  mlp_size=1536,
-  max_positions=8192,
-  rope_base=100_000.0,
-)
 OPTIMIZER = optimizer_lib.OptimizerConfig(
   learning_rate=1e-4, schedule="constant"
 )
@@ -68,24 +57,6 @@ PEAK_FLOPS = {
 AGREEMENT = {"float32": 1e-3, "bfloat16": 3e-2}
 
 Step = Callable[[], float]
-
-
-def random_params(network: network_lib.Network) -> network_lib.Params:
-  """Returns weights of the usual size; compiling `init` takes minutes."""
-  generator = np.random.default_rng(0)
-
-  def fill(path, leaf):
-    if path[-1].key == "scale":
-      return np.ones(leaf.shape, np.float32)
-    is_table = path[-1].key == "embedding"
-    fan_in = leaf.shape[-1] if is_table else leaf.shape[0]
-    if path[-2].key == "out":
-      fan_in *= leaf.shape[1]
-    weights = generator.standard_normal(leaf.shape, np.float32)
-    return weights * np.float32(fan_in**-0.5)
-
-  shapes = jax.eval_shape(network.init, jax.random.key(0))
-  return jax.tree_util.tree_map_with_path(fill, shapes)
 
 
 def to_torch(params: network_lib.Params) -> dict[str, np.ndarray]:
@@ -155,7 +126,7 @@ def our_step(
 
 
 def measure(
-  update: Step, torch_side: peer.Peer, repetitions: int, tolerance: float
+  update: Step, peer: peer_lib.Peer, repetitions: int, tolerance: float
 ) -> tuple[float, float]:
   """Returns the median seconds of our updates and of the peer's.
 
@@ -167,7 +138,7 @@ def measure(
     start = time.perf_counter()
     loss = update()
     seconds = time.perf_counter() - start
-    answer = torch_side.ask("step")
+    answer = peer.ask("step")
     peer_loss, peer_seconds = answer["loss"], answer["seconds"]
     print(
       f"  loss {loss:.4f} and {peer_loss:.4f}, seconds {seconds:.3f} and"
@@ -193,14 +164,13 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
   """Measures both and returns the figures."""
   platform = jax.devices()[0].platform
   dtype = "bfloat16" if platform == "gpu" else "float32"
-  sizes = SMOLLM2 | (
-    {"num_layers": arguments.layers} if arguments.layers else {}
-  )
-  network = network_lib.Network(transformer.NetworkConfig(**sizes))
-  params = random_params(network)
+  network = smollm2.network(arguments.layers)
+  params = smollm2.random_params(network)
   shape = (arguments.batch, arguments.length)
   generator = np.random.default_rng(0)
-  tokens = generator.integers(0, sizes["vocab_size"], shape).astype(np.int32)
+  tokens = generator.integers(0, network.config.vocab_size, shape).astype(
+    np.int32
+  )
   with tempfile.TemporaryDirectory() as folder:
     path = pathlib.Path(folder) / "weights.npz"
     np.savez(path, **to_torch(params))
@@ -213,15 +183,12 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
       "threads": len(os.sched_getaffinity(0)),
       "tokens": tokens.tolist(),
     }
-    torch_side = peer.Peer(arguments.peer_python, "train_peer.py", job)
-  versions = torch_side.versions
-  print(f"{timing.machine()}, {dtype}, {versions}, batch {shape}")
+    peer = peer_lib.Peer(arguments.peer_python, "train_peer.py", job)
+  print(f"{timing.machine()}, {dtype}, torch {peer.versions}, batch {shape}")
   update = our_step(network, params, tokens, dtype)
   del params
-  ours, theirs = measure(
-    update, torch_side, arguments.repetitions, AGREEMENT[dtype]
-  )
-  torch_side.close()
+  ours, theirs = measure(update, peer, arguments.repetitions, AGREEMENT[dtype])
+  peer.close()
   figures = {
     "train_step_vs_torch": theirs / ours,
     "tokens_per_second": tokens.size / ours,

@@ -31,7 +31,7 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
 def _make_notebook(config):
   """Shrinks the story to what a reader waits for; see colab/."""
   config.task.arithmetic.update(
-    chain_length=2, distractors=1, bases=4, operators="+"
+    chain_length=2, distractors=1, bases=4, operators="+", misremembered=0.4
   )
   config.network.num_layers = 2
   config.sft.update(
@@ -55,7 +55,12 @@ def _make_notebook(config):
 def _make_tiny(config):
   """Shrinks everything to what a test can wait for."""
   config.task.arithmetic.update(
-    modulus=5, chain_length=1, distractors=0, bases=4, asked=1
+    modulus=5,
+    chain_length=1,
+    distractors=0,
+    bases=4,
+    asked=1,
+    misremembered=0.0,
   )
   config.network.update(model_size=32, num_layers=2, head_size=8, mlp_size=64)
   config.network.max_positions = 64

@@ -31,6 +31,12 @@ SHAPELESS = (
   "reasoning_rl.tasks.registry",
   "reasoning_rl.tasks.word_problems",
   "reasoning_rl.tasks.worked",
+) + tuple(
+  f"reasoning_rl.tasks.mathematics.{module}"
+  for module in (
+    "admission answers extraction grammar judging normalise numbers reading"
+    " units verifier workers"
+  ).split()
 )
 
 

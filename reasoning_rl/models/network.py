@@ -86,7 +86,8 @@ class _Module(nn.Module):
         embedding_init=nn.initializers.normal(0.02),
       )
     self.layers = [
-      transformer.make_block(config, index) for index in range(config.num_layers)
+      transformer.make_block(config, index)
+      for index in range(config.num_layers)
     ]
     self.final_norm = transformer.RMSNorm(config)
     if "language" in config.heads and not config.tied_embedding:

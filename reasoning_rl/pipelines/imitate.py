@@ -91,7 +91,7 @@ def nothing_right(count: int) -> ConfigError:
 def solutions(
   stage: stage_lib.Stage, names: Sequence[int | str]
 ) -> types.SupervisedBatch:
-  """Returns the right ones of the seed demonstrations and of datasets.
+  """Returns the seed demonstrations and the right solutions of datasets.
 
   The seeds are those of the warm-up: none if it has no steps.
   """
@@ -107,8 +107,7 @@ def solutions(
   }
   seeds = []
   if stage.config.sft.max_steps:
-    shown = train_sft.demonstrations(stage, right_only=True)
-    seeds = [] if shown is None else [shown]
+    seeds = [train_sft.demonstrations(stage)]
   if not different and not seeds:
     raise nothing_right(len(found.outcome_reward))
   if not different:

@@ -75,16 +75,8 @@ def warm_up(stage: stage_lib.Stage) -> dict[str, Any]:
   return stage.once(NAME, work)
 
 
-def demonstrations(
-  stage: stage_lib.Stage, right_only: bool = False
-) -> types.SupervisedBatch | None:
-  """Returns the seed demonstrations, of the first training problems.
-
-  Args:
-    stage: The run.
-    right_only: Leave out those whose final answer is wrong. None are left of a
-      demonstrator who is never right.
-  """
+def demonstrations(stage: stage_lib.Stage) -> types.SupervisedBatch:
+  """Returns the seed demonstrations, of the first training problems."""
   experiment, count = stage.experiment, stage.config.sft.demonstrations
   task = experiment.task
   if not isinstance(task, task_base.Demonstrated):
@@ -98,34 +90,39 @@ def demonstrations(
       f"sft.demonstrations is {count}: give at least 1 and at most"
       f" {MAX_DEMONSTRATIONS}, since the problems beyond are searched."
     )
-  problems = [task.problem("train", i) for i in range(count)]
-  seeds = [(problem, task.demonstration(problem)) for problem in problems]
-  if right_only:
-    seeds = [seed for seed in seeds if task.verify(seed[0], "".join(seed[1]))]
-  if not seeds:
-    return None
+  seeds = [task.problem("train", i) for i in range(count)]
   return batching.supervised_batch(
-    [experiment.encode_prompt(problem) for problem, _ in seeds],
-    [experiment.encode_solution(thoughts) for _, thoughts in seeds],
+    [experiment.encode_prompt(problem) for problem in seeds],
+    [
+      experiment.encode_solution(task.demonstration(problem))
+      for problem in seeds
+    ],
     experiment.prompt_size,
     experiment.completion_size,
   )
 
 
-def plateaued(history: list[list[float]], gain: float) -> bool:
+def plateaued(
+  history: list[list[float]], gain: float, least: float = 0.0
+) -> bool:
   """Returns whether the last fifth of the steps gained less than `gain`.
+
+  Before it has grasped the task at all a policy stands still as well: that is
+  no plateau.
 
   Args:
     history: (step, pass@1) of every validation.
     gain: Least difference of the best pass@1 in the last fifth to the best
       before it.
+    least: Pass@1 below which nothing has been learnt yet.
   """
   cut = 0.8 * history[-1][0]
   before = [value for step, value in history if step <= cut]
   after = [value for step, value in history if step > cut]
   if not before or not after:  # Before the first step there is no fifth.
     return False
-  return max(after) - max(before) < gain
+  stands_still = max(after) - max(before) < gain
+  return stands_still and history[-1][1] >= least
 
 
 class _Validation:
@@ -149,5 +146,5 @@ class _Validation:
     notes["validation"] = history
     self._stage.progress.say(f"  sft step {step}: pass@1 {pass_at_1:.3f}")
     return step >= self._config.min_steps and plateaued(
-      history, self._config.plateau_gain
+      history, self._config.plateau_gain, self._config.min_pass_at_1
     )

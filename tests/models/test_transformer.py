@@ -12,6 +12,8 @@ import pytest
 from reasoning_rl.models import attention, transformer
 from reasoning_rl.models import network as network_lib
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
 SMALL = transformer.NetworkConfig(
   vocab_size=12,
   model_size=16,
@@ -38,6 +40,13 @@ EVERYTHING = dataclasses.replace(
   tied_embedding=False,
   heads=("language", "thought"),
 )
+
+
+def random_params(network):
+  rng = np.random.default_rng(0)
+  shapes = jax.eval_shape(network.init, jax.random.key(0))
+  fill = lambda x: jnp.asarray(rng.normal(0, 0.3, x.shape), x.dtype)
+  return jax.tree.map(fill, shapes)
 
 
 def test_the_default_network_is_what_it_has_always_been():
@@ -73,7 +82,7 @@ def reach(config, size=9) -> np.ndarray:
   """Returns which tokens (axis 1) each hidden vector (axis 0) depends on."""
   config = dataclasses.replace(config, vocab_size=size)
   network = network_lib.Network(config)
-  params = network.init(jax.random.key(0))
+  params = random_params(network)
   # Each token stands once, so its embedding's gradient is its position's.
   tokens = jnp.arange(size)[None]
 
@@ -101,19 +110,12 @@ def test_no_rule_lets_a_later_token_be_seen():
   np.testing.assert_array_equal(seen, np.tril(np.ones((9, 9), bool)))
 
 
-def random_params(network):
-  rng = np.random.default_rng(0)
-  shapes = jax.eval_shape(network.init, jax.random.key(0))
-  fill = lambda x: jnp.asarray(rng.normal(0, 0.3, x.shape), x.dtype)
-  return jax.tree.map(fill, shapes)
-
-
 @pytest.mark.parametrize(
   "dtype, tolerance", [("float32", 1e-4), ("bfloat16", 2e-2)]
 )
-def test_tokens_one_by_one_are_as_in_the_whole_row(dtype, tolerance):
-  # Every token reads all before it as a segment of its own: of keys that the
-  # window has left behind, of some that it has not, and of both.
+def test_tokens_bit_by_bit_are_as_in_the_whole_row(dtype, tolerance):
+  # All that comes before a bit are segments: the window has left some of them
+  # behind, reaches into others, and ends within the bit itself.
   config = dataclasses.replace(EVERYTHING, dtype=dtype)
   network = network_lib.Network(config)
   params = random_params(network)
@@ -121,11 +123,12 @@ def test_tokens_one_by_one_are_as_in_the_whole_row(dtype, tolerance):
   apply = jax.jit(network.apply)
   expected, _ = apply(params, tokens)
   segments, found = (), []
-  for index in range(10):
-    at = jnp.full((2, 1), index)
-    hidden, own = apply(params, tokens[:, index : index + 1], at, segments)
+  for first, size in ((0, 3), (3, 1), (4, 4), (8, 2)):
+    at = jnp.broadcast_to(first + jnp.arange(size)[None], (2, size))
+    bit = tokens[:, first : first + size]
+    hidden, own = apply(params, bit, at, segments)
     found.append(hidden)
-    mask = jnp.ones((2, 1, 1, 1), bool)
+    mask = jnp.ones((2, 1, 1, size), bool)
     segments += (attention.Segment(own, mask, at),)
   scale = np.abs(np.asarray(expected, np.float32)).max()
   np.testing.assert_allclose(
@@ -138,26 +141,27 @@ def test_tokens_one_by_one_are_as_in_the_whole_row(dtype, tolerance):
 def test_a_layer_that_slides_asks_for_positions():
   config = dataclasses.replace(SMALL, sliding_window=3, sliding_layers=(1,))
   tokens = jnp.zeros((1, 2), jnp.int32)
-  for config, wanted in ((config, True), (SMALL, False)):
+  mask = jnp.ones((1, 1, 1, 2), bool)
+
+  def read_on(config):
     network = network_lib.Network(config)
     params = network.init(jax.random.key(0))
     _, keys_values = network.apply(params, tokens)
-    mask = jnp.ones((1, 1, 1, 2), bool)
     segments = (attention.Segment(keys_values, mask),)
-    if not wanted:
-      network.apply(params, tokens, tokens + 2, segments)
-      continue
-    with pytest.raises(ValueError, match="needs its segments' positions"):
-      network.apply(params, tokens, tokens + 2, segments)
+    return network.apply(params, tokens, tokens + 2, segments)
+
+  jax.eval_shape(lambda: read_on(SMALL))
+  with pytest.raises(ValueError, match="needs its segments' positions"):
+    jax.eval_shape(lambda: read_on(config))
 
 
 def test_in_bfloat16_the_trunk_is_narrow_and_what_it_says_is_wide():
   network = network_lib.Network(
     dataclasses.replace(EVERYTHING, dtype="bfloat16")
   )
-  params = network.init(jax.random.key(0))
+  params = random_params(network)
   tokens = jnp.zeros((1, 3), jnp.int32)
-  hidden, keys_values = network.apply(params, tokens)
+  hidden, keys_values = jax.jit(network.apply)(params, tokens)
   kinds = {x.dtype for x in jax.tree.leaves((hidden, keys_values))}
   kinds |= {
     x.dtype

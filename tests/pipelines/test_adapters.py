@@ -33,7 +33,7 @@ def leaves(params) -> dict[str, np.ndarray]:
 
 
 @pytest.fixture(scope="module", name="stage")
-def fixture_stage(tmp_path_factory):
+def fixture_stage(tmp_path_factory, quick_compilation):
   """A stage whose learners train adapters, two parts of a batch at a time."""
   config = config_file.load(_CONFIGS / "arithmetic.py", "tiny")
   with config.unlocked():
@@ -42,7 +42,11 @@ def fixture_stage(tmp_path_factory):
     config.sft.max_steps = config.sft.min_steps = 2
     config.sft.validate_every = 1
     config.rl.steps = config.prm.steps = 1
+    config.rl.problems_per_step = config.rl.rollouts = 2
+    config.sft.validation_problems = 4
     config.rl.credit.kind = "outcome"
+    for section in (config.sft, config.prm, config.rl):
+      section.optimizer.warmup_steps = 0
   path = tmp_path_factory.mktemp("run")
   with stage_lib.open_stage(config, path) as stage:
     train_sft.warm_up(stage)

@@ -101,7 +101,7 @@ def test_what_is_not_there_cannot_be_asked_for(experiment, collected):
   with pytest.raises(ConfigError, match="data.max_prompt_tokens is 0 and the"):
     texts.sizes(config.data, experiment.task)
   with pytest.raises(ConfigError, match="'bare' is free text and has no alpha"):
-    texts.make_tokenizer(config.tokenizer, experiment.task, pathlib.Path("."))
+    texts.make_tokenizer(config, experiment.task, pathlib.Path("."))
 
 
 _demonstrations = train_sft.demonstrations  # As it is before `collected`.

@@ -9,6 +9,8 @@ import pytest
 from reasoning_rl.models import network as network_lib
 from reasoning_rl.models.pretrained import export, load, parameter_names
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
 TOLERANCE = {"float32": 1e-4, "bfloat16": 2e-2}  # Of the logits' scale.
 CARD = export.ModelCard(
   name="Tiny",
@@ -104,7 +106,7 @@ def test_heads_are_grafted_onto_a_loaded_trunk(reference, tokens):
   config, params = load.load(reference.folder, heads=("thought",))
   assert "language_head" not in params and "thought_head" not in params
   network = network_lib.Network(config)
-  fresh = network.init(jax.random.key(0))
+  fresh = jax.jit(network.init)(jax.random.key(0))
   grafted = network_lib.graft(params, fresh)
   assert set(grafted) == set(fresh)
   hidden = jax.jit(network.apply)(grafted, tokens.astype(np.int32))[0]

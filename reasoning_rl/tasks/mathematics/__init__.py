@@ -1,0 +1,1 @@
+"""Mathematics: what an answer is, where it stands, and whether it is right."""
