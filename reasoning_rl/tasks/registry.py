@@ -10,12 +10,19 @@ from typing import Any
 from reasoning_rl.tasks import (
   arithmetic,
   base,
+  champ,
+  choice,
   countdown,
+  gym,
+  json_lines,
+  math_problems,
   mental_arithmetic,
+  programming,
   word_problems,
 )
 
-TASKS = {
+# Tasks that make their problems, and know which thoughts are right.
+GENERATED = {
   task.name: task
   for task in (
     arithmetic.Arithmetic,
@@ -24,6 +31,19 @@ TASKS = {
     word_problems.WordProblems,
   )
 }
+# Tasks whose problems are given, by files or packages.
+GIVEN = {
+  task.name: task
+  for task in (
+    math_problems.MathProblems,
+    choice.Choice,
+    programming.Code,
+    champ.Champ,
+    gym.Gym,
+    json_lines.JsonLines,
+  )
+}
+TASKS = GENERATED | GIVEN
 
 
 def make(name: str, **options: Any) -> base.Task:
