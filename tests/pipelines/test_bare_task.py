@@ -169,5 +169,5 @@ def test_a_demonstration_survives_its_tokens(words):
 
 def test_a_conversation_needs_a_template(words):
   task = registry.make("word_problems", prompt_style="chat")
-  with pytest.raises(ConfigError, match="conversation .* no chat template"):
+  with pytest.raises(ConfigError, match="conversation, and tokenizer.chat n"):
     words.encode_prompt(task.problem("train", 0))
