@@ -156,16 +156,9 @@ def decode(
       )
       token = forced.token
     index, active, out = carry.index, carry.active, carry.out
-    hidden, keys_values = network.apply(
-      params,
-      token[:, None],
-      (context.position + index)[:, None],
-      (
-        *context.segments,
-        own_cache.segment(carry.own, index, context.position),
-      ),
+    hidden, keys_values = _read(
+      network, params, context, carry.own, index, token
     )
-    keys_values = after(hidden, keys_values)
     stopped, still, thought = stops_lib.go_on(
       stops, token, active, carry.thought
     )
@@ -187,6 +180,18 @@ def decode(
   return out.replace(
     decoded_rows=computed, keys_values=own_cache.of_rows(end.own)
   )
+
+
+def _read(network, params, context, own, index, token):
+  """Returns each row's hidden vector after a token, and its keys and values."""
+  segments = (
+    *context.segments,
+    own_cache.segment(own, index, context.position),
+  )
+  hidden, keys_values = network.apply(
+    params, token[:, None], (context.position + index)[:, None], segments
+  )
+  return hidden, after(hidden, keys_values)
 
 
 def _choose(keys, logits, carry, groups, config):

@@ -33,10 +33,8 @@ from reasoning_rl.models import network as network_lib
 ExpandFn = Callable[..., tree_lib.Children]
 
 DRAWS = ("distinct", "merged", "independent")
-
-# Up to this many prompt tokens one queue of all problems' rows is faster: its
-# lanes are busy until the very end, which outweighs that each keeps a copy of
-# its row's prompt. Measured equal at 96 on a CPU, with 4 lanes per problem.
+# Up to this many prompt tokens one queue of all problems' rows is faster: lanes
+# stay busy, though each copies its prompt (equal at 96, on a CPU with 4 lanes).
 _SHORT_PROMPT = 96
 
 
