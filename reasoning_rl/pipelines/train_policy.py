@@ -156,16 +156,11 @@ class _Learner:
         decoded.tokens,
         experiment.sampling,
       )
-    completion_mask = masking.length_mask(decoded.length, size)
-    if decoded.forced_mask is not None:
-      completion_mask &= ~decoded.forced_mask
-    if decided is not None:  # Nobody knows what the others should learn.
-      completion_mask &= decided[..., None]
     batch = types.PolicyBatch(
       prompt=prompt,
       prompt_length=prompt_length,
       completion=decoded.tokens,
-      completion_mask=completion_mask,
+      completion_mask=_learnt_mask(decoded, decided),
       behavior_logprobs=decoded.behavior_logprobs,
       reference_logprobs=reference_logprobs,
       advantages=credit_lib.thoughts_to_tokens(
@@ -191,6 +186,16 @@ class _Learner:
   def summary(self) -> dict[str, Any]:
     """Returns what the learning cost since the process started."""
     return self._sampler.summary() | {"sampled_tokens": self._tokens}
+
+
+def _learnt_mask(decoded, decided):
+  """Returns which tokens a policy learns: its own, where a verdict was found."""
+  mask = masking.length_mask(decoded.length, decoded.tokens.shape[-1])
+  if decoded.forced_mask is not None:
+    mask &= ~decoded.forced_mask
+  if decided is not None:  # Nobody knows what the others should learn.
+    mask &= decided[..., None]
+  return mask
 
 
 def _input_prm(stage: stage_lib.Stage) -> Any:
