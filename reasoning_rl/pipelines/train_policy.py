@@ -189,7 +189,7 @@ class _Learner:
 
 
 def _learnt_mask(decoded, decided):
-  """Returns which tokens a policy learns: its own, where a verdict was found."""
+  """Returns which tokens teach: the policy's own, where there is a verdict."""
   mask = masking.length_mask(decoded.length, decoded.tokens.shape[-1])
   if decoded.forced_mask is not None:
     mask &= ~decoded.forced_mask
