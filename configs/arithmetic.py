@@ -9,29 +9,45 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
   """Returns the config.
 
   Args:
-    variant: "" (the main job), "reproduce" (the full tables), "notebook" (a few
-      minutes on one core) or "tiny" (for tests).
+    variant: "" (the main job), "reproduce" (the full tables), "imperfect" (a
+      demonstrator who misremembers), "notebook" (a few minutes on one core) or
+      "tiny" (for tests).
   """
   config = base.get_config()
   config.task.name = "arithmetic"
   if variant == "reproduce":
     base.make_full(config)
+  elif variant == "imperfect":
+    _make_imperfect(config)
   elif variant == "notebook":
     _make_notebook(config)
   elif variant == "tiny":
     _make_tiny(config)
   elif variant:
     raise ValueError(
-      f"arithmetic.py has no variant {variant!r}: use 'reproduce', 'notebook',"
-      " 'tiny' or none."
+      f"arithmetic.py has no variant {variant!r}: use 'reproduce', 'imperfect',"
+      " 'notebook', 'tiny' or none."
     )
   return config
+
+
+def _make_imperfect(config):
+  """Has the demonstrations written by somebody who is often wrong.
+
+  How far the warm-up gets is then no matter of when it grasps the task: about a
+  fifth of the demonstrations are right, and more of them confirm the habit.
+  """
+  config.task.arithmetic.update(chain_length=6, misremembered=0.45)
+  config.sft.update(
+    demonstrations=1500, decay_steps=1500, min_steps=1500, max_steps=2400
+  )
+  config.collect.update(problems=1024, labelled=1024)
 
 
 def _make_notebook(config):
   """Shrinks the story to what a reader waits for; see colab/."""
   config.task.arithmetic.update(
-    chain_length=2, distractors=1, bases=4, operators="+", misremembered=0.4
+    chain_length=2, distractors=1, bases=4, operators="+"
   )
   config.network.num_layers = 2
   config.sft.update(
@@ -55,12 +71,7 @@ def _make_notebook(config):
 def _make_tiny(config):
   """Shrinks everything to what a test can wait for."""
   config.task.arithmetic.update(
-    modulus=5,
-    chain_length=1,
-    distractors=0,
-    bases=4,
-    asked=1,
-    misremembered=0.0,
+    modulus=5, chain_length=1, distractors=0, bases=4, asked=1
   )
   config.network.update(model_size=32, num_layers=2, head_size=8, mlp_size=64)
   config.network.max_positions = 64

@@ -35,12 +35,12 @@ def _add_task(config):
   config.task.arithmetic = ml_collections.ConfigDict(
     dict(
       modulus=10,  # Values are in [0, modulus).
-      chain_length=6,  # Computations that the answer needs.
+      chain_length=4,  # Computations that the answer needs.
       distractors=2,  # Definitions that it does not need.
       operators="+-",  # Any of "+-*".
       bases=3,  # Constants stated by the prompt.
       asked=2,  # Results that make up the answer.
-      misremembered=0.45,  # Share of sums the demonstrator is unsure of.
+      misremembered=0.0,  # Share of sums the demonstrator is unsure of.
     )
   )
   config.task.countdown = ml_collections.ConfigDict(
@@ -257,15 +257,15 @@ def _optimizer(learning_rate, warmup_steps, schedule, weight_decay=0.1):
 def _add_learning(config):
   config.checkpoint_every = 200  # Steps between checkpoints of a learner.
   config.sft = ml_collections.ConfigDict()
-  config.sft.demonstrations = 1500  # Seed solutions, many of them wrong.
+  config.sft.demonstrations = 360  # Seed solutions; the oracle's only use.
   config.sft.batch_size = 64  # Demonstrations per step.
   config.sft.accumulate = 1  # Parts of a batch, one by one: less memory.
-  config.sft.decay_steps = 1500  # The learning rate has decayed by then.
-  config.sft.max_steps = 2400  # Upper limit of the warm-up.
+  config.sft.decay_steps = 1200  # The learning rate has decayed by then.
+  config.sft.max_steps = 1800  # Upper limit of the warm-up.
   config.sft.validate_every = 100  # Steps between validations.
   config.sft.validation_problems = 512  # One sample each.
   config.sft.plateau_gain = 0.01  # Stop if the last fifth gained less.
-  config.sft.min_steps = 1500  # Never stop before,
+  config.sft.min_steps = 1200  # Never stop before,
   config.sft.min_pass_at_1 = 0.05  # nor below this.
   config.sft.optimizer = _optimizer(5e-3, 100, "cosine", weight_decay=1.0)
 
@@ -275,9 +275,9 @@ def _add_learning(config):
 
 def _add_reward_models(config):
   config.collect = ml_collections.ConfigDict()
-  config.collect.problems = 1024  # Training problems searched per iteration.
+  config.collect.problems = 3072  # Training problems searched per iteration.
   config.collect.rollouts = 4  # Solutions per problem, G.
-  config.collect.labelled = 1024  # Problems with one labelled solution.
+  config.collect.labelled = 3072  # Problems with one labelled solution.
   config.collect.label_rollouts = 4  # Completions per thought, N.
   config.collect.rows = 256  # Rows decoded at once; thousands on accelerators.
 
