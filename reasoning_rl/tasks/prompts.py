@@ -52,12 +52,14 @@ class PromptConfig:
     shots: Worked examples before the question.
     reasoning: "chain", "least_to_most" or "none".
     instructed: Whether an instruction comes first; without examples it does.
+    told: The instruction; "" is that of `reasoning`.
   """
 
   style: str = "ended"
   shots: int = 4
   reasoning: str = "chain"
   instructed: bool = False
+  told: str = ""
 
   def __post_init__(self):
     """Raises on what there is not."""
@@ -75,7 +77,7 @@ class PromptConfig:
   def instruction(self) -> str:
     """The instruction, empty where there is none."""
     if self.instructed or not self.shots:
-      return _INSTRUCTIONS[self.reasoning]
+      return self.told or _INSTRUCTIONS[self.reasoning]
     return ""
 
 

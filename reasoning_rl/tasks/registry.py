@@ -11,11 +11,13 @@ from reasoning_rl.tasks import (
   arithmetic,
   base,
   countdown,
+  math_problems,
   mental_arithmetic,
   word_problems,
 )
 
-TASKS = {
+# Tasks that make their problems, and know which thoughts are right.
+GENERATED = {
   task.name: task
   for task in (
     arithmetic.Arithmetic,
@@ -24,6 +26,9 @@ TASKS = {
     word_problems.WordProblems,
   )
 }
+# Tasks whose problems are given, by files or packages.
+GIVEN = {task.name: task for task in (math_problems.MathProblems,)}
+TASKS = GENERATED | GIVEN
 
 
 def make(name: str, **options: Any) -> base.Task:

@@ -112,7 +112,18 @@ class MathVerifier:
       golds: The right answers.
       found: The answers to judge, None where there is none.
     """
-    verdicts = []
+    return [verdict for verdict, _ in self.explain_many(golds, found)]
+
+  def explain_many(
+    self, golds: Sequence[str], found: Sequence[str | None]
+  ) -> list[tuple[Verdict, str]]:
+    """Returns the verdicts as `judge_many`, each with its path and reason.
+
+    Args:
+      golds: The right answers.
+      found: The answers to judge, None where there is none.
+    """
+    explained: list[tuple[Verdict, str]] = []
     open_pairs: list[tuple[str, str]] = []
     open_indices = []
     for index, (gold, answer) in enumerate(zip(golds, found, strict=True)):
@@ -126,16 +137,14 @@ class MathVerifier:
           open_indices.append(index)
       if path != "open":
         self._counts[f"{path}/{verdict.value}"] += 1
-      verdicts.append(verdict)
+      explained.append((verdict, path))
     if open_pairs:
       outcomes = self._pool.judge_many(open_pairs)
       for index, outcome in zip(open_indices, outcomes, strict=True):
-        verdicts[index] = outcome.verdict
-        reason = outcome.reason
-        tail = outcome.verdict.value
-        tail += "" if reason == "decided" else f"/{reason}"
-        self._counts[f"math_verify/{tail}"] += 1
-    return verdicts
+        reason = "" if outcome.reason == "decided" else f"/{outcome.reason}"
+        self._counts[f"math_verify/{outcome.verdict.value}{reason}"] += 1
+        explained[index] = outcome.verdict, f"math_verify{reason}"
+    return explained
 
   def statistics(self) -> dict[str, int]:
     """Returns how many verdicts there were, by `path/verdict[/reason]`.
