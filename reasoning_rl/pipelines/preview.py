@@ -16,12 +16,10 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import ml_collections
-import numpy as np
 
-from reasoning_rl.data import thoughts
 from reasoning_rl.models.pretrained import families
+from reasoning_rl.pipelines import cuts, preview_page, probes
 from reasoning_rl.pipelines import experiment as experiment_lib
-from reasoning_rl.pipelines import preview_page, probes
 from reasoning_rl.pipelines.errors import ConfigError
 from reasoning_rl.tasks import base as task_base
 
@@ -253,15 +251,8 @@ def cut(
 ) -> tuple[tuple[Thought, ...], bool]:
   """Returns the thoughts of a completion, and whether it is within limits."""
   ids = experiment.encode_solution((completion,))
-  end, count = thoughts.thought_spans(
-    np.array([ids], np.int32),
-    np.array([len(ids)], np.int32),
-    experiment.boundary,
-    experiment.end_ids,
-    len(ids),
-  )
   found, start = [], 0
-  for last in np.asarray(end)[0, : int(count[0])].tolist():
+  for last in cuts.ends(experiment, ids):
     part = ids[start : last + 1]
     start = last + 1
     text = experiment.tokenizer.decode(part)
