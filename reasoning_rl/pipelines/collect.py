@@ -11,7 +11,7 @@ many problems, since a PRM that sees a problem several times learns the problem.
 from __future__ import annotations
 
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
@@ -28,6 +28,8 @@ from reasoning_rl.pipelines import experiment as experiment_lib
 from reasoning_rl.pipelines import sampler as sampler_lib
 from reasoning_rl.pipelines import stage as stage_lib
 from reasoning_rl.pipelines import train_sft
+from reasoning_rl.pipelines.errors import ConfigError
+from reasoning_rl.tasks import verdicts as verdicts_lib
 
 FIRST_PROBLEM = train_sft.MAX_DEMONSTRATIONS
 
@@ -74,19 +76,26 @@ def _collect(stage, iteration, params, weights, name, labelled):
   problems = experiment.problems("train", start, config.problems)
   path = (stage_lib.STREAMS["collect"], iteration)
   sampler = sampler_lib.Sampler(experiment, config.rollouts)
-  found = sampler.trajectories(
+  found, decided = sampler.verified(
     params, experiment.rng(*path), problems, config.rows
   )
   tokens = 0
-  if labelled:
-    index = np.arange(min(labelled, config.problems))
+  index, rows = _to_label(decided, config.rollouts, labelled)
+  if len(index):
     said, tokens = Labeler(experiment).label(
       params,
       experiment.rng(stage_lib.STREAMS["label"], iteration),
       sampler_lib.take_problems(problems, index),
-      batching.take(found, index * config.rollouts),
+      batching.take(found, rows),
     )
-    found = _with_labels(found, said, index * config.rollouts)
+    found = _with_labels(found, said, rows)
+  if not decided.any():
+    raise ConfigError(
+      f"the verifier of {experiment.task.name!r} could judge none of the"
+      f" sampled solutions: {_words(sampler.verdicts)}."
+    )
+  if not decided.all():  # Neither right nor wrong: nothing to learn from.
+    found = batching.take(found, np.flatnonzero(decided))
   lineage = records.Lineage(
     problem=f"{experiment.task.name}/train",
     sampler=f"rollouts at temperature {experiment.sampling.temperature}",
@@ -95,14 +104,29 @@ def _collect(stage, iteration, params, weights, name, labelled):
     verifier_version=experiment.task.version,
   )
   trajectory_store.write(directory, found, lineage, experiment.tokenizer.decode)
-  return _summary(config, found, tokens)
+  return _summary(config, found, tokens) | sampler.summary()
+
+
+def _to_label(
+  decided: Bool[np.ndarray, " R"], group: int, labelled: int
+) -> tuple[Int[np.ndarray, " B"], Int[np.ndarray, " B"]]:
+  """Returns the problems to label, and each one's first decided row."""
+  grouped = decided.reshape(-1, group)[:labelled]
+  index = np.flatnonzero(grouped.any(axis=1))
+  return index, index * group + grouped[index].argmax(axis=1)
+
+
+def _words(counts: Mapping[str, int]) -> str:
+  return ", ".join(f"{count} {reason}" for reason, count in counts.items())
 
 
 def _summary(config, found, tokens):
   rewards = np.asarray(found.outcome_reward)
-  groups = rewards.reshape(-1, config.rollouts).mean(axis=1)
+  _, problem = np.unique(np.asarray(found.problem_id), return_inverse=True)
+  groups = np.bincount(problem, rewards) / np.bincount(problem)
   return {
     "trajectories": len(rewards),
+    "undecided": config.problems * config.rollouts - len(rewards),
     "labels": int(np.sum(found.label_mask)),
     "pass_at_1": float(rewards.mean()),
     "mixed_groups": float(np.mean((groups > 0) & (groups < 1))),
@@ -194,12 +218,10 @@ class Labeler:
       found.thought_count - 1, found.thought_end.shape[1]
     )
     group = len(found.outcome_reward) // len(problems)
-    correct, tokens = self._label_rows(
+    correct, decided, tokens = self._label_rows(
       params, rng, problems, joined, np.asarray(thoughts), group
     )
-    rollout_mask = np.broadcast_to(
-      np.asarray(thoughts)[..., None], correct.shape
-    )
+    rollout_mask = np.asarray(thoughts)[..., None] & decided
     labels, mask = monte_carlo.soft_labels(
       jnp.asarray(correct), jnp.asarray(rollout_mask)
     )
@@ -213,9 +235,11 @@ class Labeler:
 
   def _label_rows(self, params, rng, problems, joined, thoughts, group):
     """Completes every wanted prefix, a piece of the rows at a time."""
-    per_row = thoughts.shape[1] * self._config.num_rollouts
+    each = self._config.num_rollouts
+    per_row = thoughts.shape[1] * each
     most = self._experiment.config.collect.rows // per_row
     parts: list[Bool[np.ndarray, "B T G"]] = []
+    known: list[Bool[np.ndarray, "B T G"]] = []
     tokens = 0
     for index, keep in self._experiment.pieces(len(thoughts), most):
       said, length, correct = jax.tree.map(
@@ -230,20 +254,28 @@ class Labeler:
           problems.answer[index // group],
         ),
       )
+      decided = np.ones(correct.shape, bool)
       if self._experiment.answer_check is None:
-        correct = self._verify(
+        correct, decided = self._verify(
           problems, joined, index, group, said, length, per_row
         )
-      parts.append(correct.reshape(len(index), thoughts.shape[1], -1)[:keep])
+      shape = len(index), thoughts.shape[1], each
+      parts.append(correct.reshape(shape)[:keep])
+      known.append(decided.reshape(shape)[:keep])
       tokens += int(length.reshape(len(index), -1)[:keep].sum())
-    return np.concatenate(parts), tokens
+    return np.concatenate(parts), np.concatenate(known), tokens
 
   def _verify(self, problems, joined, index, group, said, length, per_row):
-    """Has the host verify every prefix with its completion."""
+    """Has the host verify every prefix with its completion.
+
+    Returns:
+      Which are right, and of which this is known.
+    """
     experiment = self._experiment
     each = self._config.num_rollouts
-    verdicts = np.zeros(len(length), bool)
-    for row in np.flatnonzero(length):
+    asked, texts = [], []
+    rows = np.flatnonzero(length)
+    for row in rows:
       source, at = divmod(row, per_row)
       problem = index[source] // group
       start = problems.prompt_length[problem]
@@ -252,5 +284,10 @@ class Labeler:
       text = experiment.completion_text(
         [*prefix.tolist(), *said[row, : length[row]].tolist()]
       )
-      verdicts[row] = experiment.task.verify(problems.problems[problem], text)
-    return verdicts
+      asked.append(problems.problems[problem])
+      texts.append(text)
+    found = verdicts_lib.judge_many(experiment.task, asked, texts)
+    right, decided = np.zeros(len(length), bool), np.ones(len(length), bool)
+    right[rows] = [verdict.is_correct for verdict in found]
+    decided[rows] = [verdict.is_decided for verdict in found]
+    return right, decided

@@ -20,6 +20,7 @@ from reasoning_rl.pipelines import sampler as sampler_lib
 from reasoning_rl.pipelines import search as search_lib
 from reasoning_rl.prm import aggregate
 from reasoning_rl.search import extract
+from reasoning_rl.tasks import verdicts as verdicts_lib
 
 # Where a budget is smaller than the samples there are, its accuracy is the mean
 # over this many random subsets of them.
@@ -265,7 +266,10 @@ def judge(
   visible, any right one counts.
   """
   texts = [experiment.completion_text(list(s.tokens)) for s in found]
-  right = [experiment.task.verify(problem, text) for text in texts]
+  verdicts = verdicts_lib.judge_many(
+    experiment.task, [problem] * len(texts), texts
+  )
+  right = [verdict.is_correct for verdict in verdicts]
   if solved or not found:
     return float(any(right))
   answers = [experiment.task.extract_answer(text) for text in texts]

@@ -38,12 +38,14 @@ class Sampled:
     correct: The verifier's verdicts.
     truncated_mask: True where a sample found no end.
     unparsed_mask: True where it ended without a final answer.
+    undecided_mask: True where the verifier does not know.
     tokens: Tokens of one sample, on average.
   """
 
   correct: Bool[np.ndarray, "B G"]
   truncated_mask: Bool[np.ndarray, "B G"]
   unparsed_mask: Bool[np.ndarray, "B G"]
+  undecided_mask: Bool[np.ndarray, "B G"]
   tokens: float
 
   @property
@@ -98,6 +100,7 @@ def check(stage: stage_lib.Stage, name: str, policy: Any) -> dict[str, Any]:
     "mixed": interval(sampled.mixed_mask),
     "truncated": float(sampled.truncated_mask.mean()),
     "unparsed": float(sampled.unparsed_mask.mean()),
+    "undecided": float(sampled.undecided_mask.mean()),
     "can_learn": can_learn,
     "verdict": sentence,
   }
@@ -124,7 +127,7 @@ def measure(
     rollouts: Samples of each, G.
     how: How tokens are chosen; by default as the config says.
   """
-  found = sampler_lib.Sampler(experiment, rollouts, how).trajectories(
+  found, decided = sampler_lib.Sampler(experiment, rollouts, how).verified(
     policy,
     experiment.rng(stage_lib.STREAMS["validate"], 0),
     problems,
@@ -136,6 +139,7 @@ def measure(
     correct=group(np.asarray(found.outcome_reward) > 0),
     truncated_mask=group(lost.truncated_mask),
     unparsed_mask=group(lost.unparsed_mask),
+    undecided_mask=group(~decided),
     tokens=float(np.mean(found.completion_length)),
   )
 
@@ -207,6 +211,6 @@ def _table(found) -> rich.table.Table:
   for name, value in rows.items():
     between = f"{value['low']:.1%} to {value['high']:.1%}"
     table.add_row(name, f"{value['mean']:.1%}", between)
-  for name in ("truncated", "unparsed"):
+  for name in ("truncated", "unparsed", "undecided"):
     table.add_row(name, f"{found[name]:.1%}", "")
   return table

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import collections
 import functools
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -16,6 +18,7 @@ from reasoning_rl.decoding import decode as decode_lib
 from reasoning_rl.decoding import rollouts, sampling
 from reasoning_rl.pipelines import experiment as experiment_lib
 from reasoning_rl.pipelines import lengths
+from reasoning_rl.tasks import verdicts as verdicts_lib
 
 
 class Samples(NamedTuple):
@@ -26,22 +29,32 @@ class Samples(NamedTuple):
     thought_end: Index of each thought's last token.
     thought_count: Real thoughts.
     outcome_reward: 1 where the on-device check accepts; 0 if there is none.
+    decided_mask: True where the verifier knows right from wrong; None if it
+      always does.
   """
 
   decoded: decode_lib.Decoded
   thought_end: Int[Array, "R T"]
   thought_count: Int[Array, " R"]
   outcome_reward: Float[Array, " R"]
+  decided_mask: Bool[Array, " R"] | None = None
 
 
 class Sampler:
-  """Samples solutions with one compiled program per shape."""
+  """Samples solutions with one compiled program per shape.
+
+  Attributes:
+    num_rollouts: Rollouts per problem, G.
+    verdicts: How many verdicts there were, by outcome and reason; of a task
+      that tells no reasons, none.
+  """
 
   def __init__(
     self,
     experiment: experiment_lib.Experiment,
     num_rollouts: int,
     how: sampling.SamplingConfig | None = None,
+    partial_credit: bool = False,
   ):
     """Prepares sampling.
 
@@ -49,8 +62,12 @@ class Sampler:
       experiment: The run.
       num_rollouts: Rollouts per problem, G.
       how: How tokens are chosen; by default as the config says.
+      partial_credit: Whether the reward is what the task pays, which may be
+        more than 0 for a wrong solution; else it is 1 for right ones alone.
     """
     self._experiment = experiment
+    self._partial_credit = partial_credit
+    self.verdicts: collections.Counter[str] = collections.Counter()
     self.num_rollouts = num_rollouts
     self._config = experiment.rollout_config(num_rollouts, how)
     self._sample = experiment.map_problems(self._sample_fn, 2)
@@ -91,6 +108,22 @@ class Sampler:
     problems: experiment_lib.ProblemBatch,
   ) -> Samples:
     """Samples all `problems` at once; verdicts are final."""
+    samples, found = self._sample_and_judge(params, rng, problems)
+    self._count(found)
+    return samples
+
+  def summary(self) -> dict[str, Any]:
+    """Returns the verdicts for a stage's summary, if there are reasons."""
+    if not self.verdicts:
+      return {}
+    return {"verdicts": dict(sorted(self.verdicts.items()))}
+
+  def _count(self, found: Sequence[verdicts_lib.Verdict]) -> None:
+    if isinstance(self._experiment.task, verdicts_lib.Judged):
+      self.verdicts.update(verdicts_lib.tally(found))
+
+  def _sample_and_judge(self, params, rng, problems):
+    """Returns samples, and the host's verdicts if they are its."""
     samples = self._sample(
       params,
       rng,
@@ -99,16 +132,21 @@ class Sampler:
       problems.problem_id,
       problems.answer,
     )
-    if self._experiment.answer_check is None:
-      correct = verify(
-        self._experiment,
-        problems,
-        np.asarray(samples.decoded.tokens),
-        np.asarray(samples.decoded.length),
-        self.num_rollouts,
-      )
-      samples = samples._replace(outcome_reward=correct.astype(np.float32))
-    return samples
+    if self._experiment.answer_check is not None:
+      return samples, ()
+    found = judge(
+      self._experiment,
+      problems,
+      np.asarray(samples.decoded.tokens),
+      np.asarray(samples.decoded.length),
+      self.num_rollouts,
+    )
+    paid = [v.credit if self._partial_credit else v.is_correct for v in found]
+    samples = samples._replace(outcome_reward=np.array(paid, np.float32))
+    if isinstance(self._experiment.task, verdicts_lib.Judged):
+      decided = np.array([v.is_decided for v in found], bool)
+      samples = samples._replace(decided_mask=decided)
+    return samples, found
 
   def trajectories(
     self,
@@ -120,20 +158,37 @@ class Sampler:
     """Samples `problems` in pieces of at most `rows` rows.
 
     Returns:
-      Host records; what a problem gets does not depend on the pieces.
+      Host records; what a problem gets does not depend on the pieces. A sample
+      whose verdict is undecided has earned 0.
     """
-    parts, group = [], self.num_rollouts
+    return self.verified(params, rng, problems, rows)[0]
+
+  def verified(
+    self,
+    params: Any,
+    rng: Key[Array, ""],
+    problems: experiment_lib.ProblemBatch,
+    rows: int,
+  ) -> tuple[types.Trajectory, Bool[np.ndarray, " R"]]:
+    """Samples as `trajectories`; True where the verdict is not undecided."""
+    parts, decided, group = [], [], self.num_rollouts
     buckets = self._experiment.config.data.buckets
     order = lengths.by_bucket(problems.prompt_length, buckets)
     for index, keep in self._experiment.pieces(len(problems), rows // group):
       piece = take_problems(problems, order[index])
-      found = self._to_trajectory(piece, self.sample(params, rng, piece))
+      samples, said = self._sample_and_judge(params, rng, piece)
+      self._count(said[: keep * group])
+      found = self._to_trajectory(piece, samples)
       parts.append(batching.take(found, np.arange(keep * group)))
-    found = batching.concatenate(parts)
+      mask = samples.decided_mask
+      mask = np.ones(len(piece) * group, bool) if mask is None else mask
+      decided.append(mask[: keep * group])
+    found, mask = batching.concatenate(parts), np.concatenate(decided)
     if not buckets:
-      return found
+      return found, mask
     place = np.argsort(order)[:, None] * group + np.arange(group)
-    return batching.take(found, place.reshape(-1))
+    place = place.reshape(-1)
+    return batching.take(found, place), mask[place]
 
   def _to_trajectory(self, problems, samples) -> types.Trajectory:
     samples = jax.tree.map(np.asarray, samples)
@@ -192,12 +247,19 @@ def verify(
   length: Int[np.ndarray, " R"],
   num_rollouts: int,
 ) -> Bool[np.ndarray, " R"]:
+  """Returns whether the host's verifier calls each row right."""
+  found = judge(experiment, problems, tokens, length, num_rollouts)
+  return np.array([verdict.is_correct for verdict in found], bool)
+
+
+def judge(
+  experiment: experiment_lib.Experiment,
+  problems: experiment_lib.ProblemBatch,
+  tokens: Int[np.ndarray, "R L"],
+  length: Int[np.ndarray, " R"],
+  num_rollouts: int,
+) -> list[verdicts_lib.Verdict]:
   """Returns the host verifier's verdict on every row."""
   found = texts(experiment, tokens, length)
-  return np.array(
-    [
-      experiment.task.verify(problems.problems[row // num_rollouts], text)
-      for row, text in enumerate(found)
-    ],
-    bool,
-  )
+  asked = [problems.problems[row // num_rollouts] for row in range(len(found))]
+  return verdicts_lib.judge_many(experiment.task, asked, found)

@@ -7,10 +7,11 @@ import os
 import numpy as np
 
 from reasoning_rl import types
-from reasoning_rl.data import records, trajectory_store
+from reasoning_rl.data import batching, records, trajectory_store
 from reasoning_rl.pipelines import experiment as experiment_lib
 from reasoning_rl.pipelines import search as search_lib
 from reasoning_rl.search import extract
+from reasoning_rl.tasks import verdicts as verdicts_lib
 
 
 def trajectories(
@@ -27,8 +28,9 @@ def trajectories(
 
   Returns:
     Rows in the sizes of the run, with every node's visits, value, PRM score and
-    log-probabilities; a problem without a solution has none. A tree's rows are
-    not independent samples: they share thoughts.
+    log-probabilities; a problem without a solution has none, and solutions
+    whose verdict is undecided are left out. A tree's rows are not independent
+    samples: they share thoughts.
   """
   if not np.array_equal(found.tree.problem_id, problems.problem_id):
     raise ValueError(
@@ -36,17 +38,24 @@ def trajectories(
       f" of {problems.problem_id.tolist()}: give those that were searched."
     )
 
+  decided: list[bool] = []
+
   def verify(row: int, solution: extract.Solution) -> float:
     text = experiment.completion_text(list(solution.tokens))
-    return float(experiment.task.verify(problems.problems[row], text))
+    (verdict,) = verdicts_lib.judge_many(
+      experiment.task, [problems.problems[row]], [text]
+    )
+    decided.append(verdict.is_decided)
+    return float(verdict.is_correct)
 
-  return extract.trajectories(
+  rows = extract.trajectories(
     found.tree,
     problems.prompt,
     verify,
     experiment.completion_size,
     experiment.max_thoughts,
   )
+  return rows if all(decided) else batching.take(rows, np.flatnonzero(decided))
 
 
 def write(

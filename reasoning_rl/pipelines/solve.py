@@ -13,6 +13,7 @@ from reasoning_rl.pipelines import search as search_lib
 from reasoning_rl.pipelines import stage as stage_lib
 from reasoning_rl.pipelines.errors import ConfigError
 from reasoning_rl.tasks import base as task_base
+from reasoning_rl.tasks import verdicts as verdicts_lib
 
 
 def run(
@@ -82,5 +83,6 @@ def _verdict(
     return "answer: none, no solution was completed: raise --budget"
   best = next(s for s in found.solutions[0] if s.nodes == path)
   text = experiment.completion_text(list(best.tokens))
-  right = "right" if experiment.task.verify(problem, text) else "wrong"
+  (verdict,) = verdicts_lib.judge_many(experiment.task, [problem], [text])
+  right = "right" if verdict.is_correct else verdict.outcome
   return f"answer: {experiment.task.extract_answer(text)} ({right})"

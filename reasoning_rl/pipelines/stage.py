@@ -12,6 +12,7 @@ from typing import Any
 import jax
 import ml_collections
 
+from reasoning_rl import extras
 from reasoning_rl.data import batching
 from reasoning_rl.data import records as records_lib
 from reasoning_rl.models import network as network_lib
@@ -22,12 +23,18 @@ from reasoning_rl.pipelines import progress as progress_lib
 from reasoning_rl.pipelines import workdir as workdir_lib
 from reasoning_rl.pipelines.errors import ConfigError
 from reasoning_rl.tasks import base as task_base
+from reasoning_rl.tasks import verdicts as verdicts_lib
+from reasoning_rl.tasks.mathematics import workers
+from reasoning_rl.tasks.sandbox import levels
 from reasoning_rl.training import checkpoint as checkpoint_lib
 from reasoning_rl.training import train_step as train_step_lib
 
 # Exceptions whose text is a sentence for the user.
 USER_ERRORS = (
   task_base.TaskError,
+  extras.MissingExtraError,
+  workers.WorkerError,
+  levels.SandboxError,
   records_lib.TrajectoryFileError,
   checkpoint_lib.CheckpointError,
   train_step_lib.NonFiniteError,
@@ -160,8 +167,18 @@ def open_stage(
     if jax.config.jax_compilation_cache_dir is None:
       jax.config.update("jax_compilation_cache_dir", str(workdir.path / _CACHE))
     experiment = experiment_lib.build(config, workdir.path)
+    for sentence in introduced(experiment.task):
+      progress.say(sentence)
     experiment.tokenizer.save(workdir.path / _tokenizer_name(config))
     yield Stage(experiment, workdir, progress)
+
+
+def introduced(task: task_base.Task) -> list[str]:
+  """Makes a task ready; returns what a user should know of it."""
+  said = list(getattr(task, "notes", ()))
+  if isinstance(task, verdicts_lib.Prepared):
+    said.append(task.prepare())
+  return [sentence for sentence in said if sentence]
 
 
 def _tokenizer_name(config) -> str:

@@ -99,7 +99,9 @@ class _Learner:
     self._reference, self._prm, self._credit = reference, prm, credit
     self._needs_scores = credit.kind in ("pure", "process")
     self._needs_reference = config.loss.kl_coefficient > 0
-    self._sampler = sampler_lib.Sampler(stage.experiment, config.rollouts)
+    self._sampler = sampler_lib.Sampler(
+      stage.experiment, config.rollouts, partial_credit=True
+    )
     self._assemble = stage.experiment.map_problems(self._assemble_fn, 2)
     self._tokens = 0
 
@@ -131,6 +133,7 @@ class _Learner:
     decoded = jax.tree.map(grouped, samples.decoded)
     end, count = grouped(samples.thought_end), grouped(samples.thought_count)
     reward = grouped(samples.outcome_reward)
+    decided = jax.tree.map(grouped, samples.decided_mask)
     mask = masking.length_mask(count, end.shape[-1])
     scores = jnp.zeros(mask.shape, jnp.float32)
     if self._needs_scores:
@@ -140,7 +143,7 @@ class _Learner:
         )
       )
     per_thought = advantages_lib.thought_advantages(
-      self._credit, reward, scores, mask
+      self._credit, reward, scores, mask, decided
     )
     size = decoded.tokens.shape[-1]
     reference_logprobs = decoded.behavior_logprobs
@@ -156,6 +159,8 @@ class _Learner:
     completion_mask = masking.length_mask(decoded.length, size)
     if decoded.forced_mask is not None:
       completion_mask &= ~decoded.forced_mask
+    if decided is not None:  # Nobody knows what the others should learn.
+      completion_mask &= decided[..., None]
     batch = types.PolicyBatch(
       prompt=prompt,
       prompt_length=prompt_length,
@@ -169,11 +174,14 @@ class _Learner:
     )
     metrics = {
       "reward": reward.mean(axis=1),
-      "mixed_groups": groups.mixed_group_mask(reward),
+      "mixed_groups": groups.mixed_group_mask(reward, decided),
       "length": decoded.length.mean(axis=1),
       "thoughts": count.mean(axis=1),
       "finished": decoded.stopped_mask.mean(axis=1),
     }
+    if decided is not None:
+      metrics["reward"] = masking.masked_mean(reward, decided, 1)
+      metrics["undecided"] = (~decided).mean(axis=1)
     if decoded.thinking_length is not None:
       metrics["thinking"] = decoded.thinking_length.mean(axis=1)
     if self._needs_scores:
@@ -182,7 +190,7 @@ class _Learner:
 
   def summary(self) -> dict[str, Any]:
     """Returns what the learning cost since the process started."""
-    return {"sampled_tokens": self._tokens}
+    return self._sampler.summary() | {"sampled_tokens": self._tokens}
 
 
 def _input_prm(stage: stage_lib.Stage) -> Any:

@@ -10,6 +10,7 @@ from reasoning_rl.pipelines import measure
 from reasoning_rl.pipelines import search as search_lib
 from reasoning_rl.search import extract
 from reasoning_rl.tasks import base as task_base
+from reasoning_rl.tasks import verdicts as verdicts_lib
 
 
 def views(
@@ -116,7 +117,10 @@ def _verdict(experiment, problem, tree, row, node) -> bool | None:
     tokens = tree.tokens[row, step, : tree.lengths[row, step]].tolist()
     texts.append(experiment.completion_text(tokens).removesuffix("\n") + "\n")
   if not has_oracle:
-    return experiment.task.verify(problem, "".join(texts))
+    (verdict,) = verdicts_lib.judge_many(
+      experiment.task, [problem], ["".join(texts)]
+    )
+    return verdict.is_correct if verdict.is_decided else None
   return experiment.task.thought_correct(problem, texts)[-1]
 
 

@@ -67,6 +67,7 @@ def thought_advantages(
   outcome_reward: Float[Array, "B G"],
   thought_rewards: Float[Array, "B G T"],
   mask: Bool[Array, "B G T"],
+  rollout_mask: Bool[Array, "B G"] | None = None,
 ) -> Float[Array, "B G T"]:
   """Returns the advantage of each thought by the configured kind of credit.
 
@@ -76,6 +77,8 @@ def thought_advantages(
     thought_rewards: PRM score of each thought; not read by "outcome" and
       "rejection".
     mask: True at real thoughts.
+    rollout_mask: True at rollouts that have a verdict; None: all have. The
+      others are no part of the outcome's group, and get nothing of it.
 
   Returns:
     Advantages. Outcome and rejection credit fill all slots, so that a rollout
@@ -84,10 +87,14 @@ def thought_advantages(
   if config.kind == "process":
     return grpo_process(thought_rewards, mask, config.normalize_std)
   if config.kind == "outcome":
-    advantages = grpo_outcome(outcome_reward, config.normalize_std)
+    advantages = grpo_outcome(
+      outcome_reward, config.normalize_std, rollout_mask
+    )
     return jnp.broadcast_to(advantages[..., None], mask.shape)
   if config.kind == "rejection":
     advantages = rejection(outcome_reward)
+    if rollout_mask is not None:
+      advantages = jnp.where(rollout_mask, advantages, 0.0)
     return jnp.broadcast_to(advantages[..., None], mask.shape)
   return pure(
     thought_rewards,
@@ -97,11 +104,14 @@ def thought_advantages(
     tau=config.tau,
     baseline=config.baseline,
     normalize_std=config.normalize_std,
+    rollout_mask=rollout_mask,
   )
 
 
 def grpo_outcome(
-  rewards: Float[Array, "B G"], normalize_std: bool = True
+  rewards: Float[Array, "B G"],
+  normalize_std: bool = True,
+  rollout_mask: Bool[Array, "B G"] | None = None,
 ) -> Float[Array, "B G"]:
   """Returns GRPO's outcome advantages, Aᵢ = (rᵢ − mean(r)) / std(r).
 
@@ -111,11 +121,15 @@ def grpo_outcome(
   Args:
     rewards: One reward per rollout.
     normalize_std: Whether to divide by the group's standard deviation.
+    rollout_mask: True at rollouts of the group; None: all are.
 
   Returns:
-    Advantages; exactly 0 for a group whose rewards are all the same.
+    Advantages; exactly 0 for a group whose rewards are all the same, and under
+    the mask.
   """
-  return _normalize(rewards, jnp.ones(rewards.shape, bool), -1, normalize_std)
+  if rollout_mask is None:
+    rollout_mask = jnp.ones(rewards.shape, bool)
+  return _normalize(rewards, rollout_mask, -1, normalize_std)
 
 
 def rejection(rewards: Float[Array, "B G"]) -> Float[Array, "B G"]:
@@ -180,6 +194,7 @@ def pure(
   tau: float = 0.1,
   baseline: str = "total",
   normalize_std: bool = True,
+  rollout_mask: Bool[Array, "B G"] | None = None,
 ) -> Float[Array, "B G T"]:
   """Returns the outcome advantage plus alpha times the min-form process credit.
 
@@ -204,6 +219,7 @@ def pure(
     tau: Temperature of the min-form weights.
     baseline: One of `BASELINES`.
     normalize_std: Whether to divide each part by its standard deviation.
+    rollout_mask: True at rollouts that have a verdict; None: all have.
 
   Returns:
     Advantages. The process part is 0 under the mask, and everywhere in a group
@@ -227,7 +243,7 @@ def pure(
     keepdims=True,
   )
   process = jnp.where(same, 0.0, process)
-  outcome = grpo_outcome(outcome_reward, normalize_std)
+  outcome = grpo_outcome(outcome_reward, normalize_std, rollout_mask)
   return outcome[..., None] + alpha * process
 
 

@@ -11,6 +11,17 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 
-def mixed_group_mask(rewards: Float[Array, "B G"]) -> Bool[Array, " B"]:
-  """Returns True for problems whose rollouts did not all earn the same."""
-  return jnp.max(rewards, axis=-1) > jnp.min(rewards, axis=-1)
+def mixed_group_mask(
+  rewards: Float[Array, "B G"], rollout_mask: Bool[Array, "B G"] | None = None
+) -> Bool[Array, " B"]:
+  """Returns True for problems whose rollouts did not all earn the same.
+
+  Args:
+    rewards: One reward per rollout.
+    rollout_mask: True at rollouts that count; None: all do.
+  """
+  if rollout_mask is None:
+    return jnp.max(rewards, axis=-1) > jnp.min(rewards, axis=-1)
+  highest = jnp.max(jnp.where(rollout_mask, rewards, -jnp.inf), axis=-1)
+  lowest = jnp.min(jnp.where(rollout_mask, rewards, jnp.inf), axis=-1)
+  return highest > lowest

@@ -2,8 +2,8 @@
 
 Each split has a source of its own (see `sources`), or takes its part of the
 training source: by a field `split` where the records have one, else by the hash
-of what they ask, as `base.split_of` has it. No problem stands in two splits: one
-that is also held-out, whatever its blanks and capitals, is left out of the
+of what they ask, as `base.split_of` has it. No problem stands in two splits:
+one that is also held-out, whatever its blanks and capitals, is left out of the
 others, and `notes` says how many were. The same goes for repetitions.
 
 A split goes through its problems in an order drawn from the seed, again and
@@ -172,7 +172,8 @@ class ProblemSet:
     if not items:
       raise base.TaskError(
         f"the task {self.name!r} has no {split} problems: set"
-        f" task.{self.name}.{split} to a source of them"
+        f" task.{self.name}.{split} to a source of them. It has read:"
+        f" {' '.join(self.notes)}"
       )
     item = items[index % len(items)]
     prompt, messages = self._put(item)

@@ -10,9 +10,14 @@ from typing import Any
 from reasoning_rl.tasks import (
   arithmetic,
   base,
+  champ,
+  choice,
   countdown,
+  gym,
+  json_lines,
   math_problems,
   mental_arithmetic,
+  programming,
   word_problems,
 )
 
@@ -27,7 +32,17 @@ GENERATED = {
   )
 }
 # Tasks whose problems are given, by files or packages.
-GIVEN = {task.name: task for task in (math_problems.MathProblems,)}
+GIVEN = {
+  task.name: task
+  for task in (
+    math_problems.MathProblems,
+    choice.Choice,
+    programming.Code,
+    champ.Champ,
+    gym.Gym,
+    json_lines.JsonLines,
+  )
+}
 TASKS = GENERATED | GIVEN
 
 

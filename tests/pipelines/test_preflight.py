@@ -33,7 +33,7 @@ def _sampled(correct, truncated=(), unparsed=()):
     mask = np.zeros(correct.size, bool)
     mask[list(lost)] = True
     masks.append(mask.reshape(correct.shape))
-  return preflight.Sampled(correct, *masks, tokens=1.0)
+  return preflight.Sampled(correct, *masks, masks[0] & False, tokens=1.0)
 
 
 def test_a_group_is_mixed_if_it_holds_both_outcomes():
