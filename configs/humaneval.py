@@ -27,11 +27,11 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
   config.task.name = "code"
   config.data.update(
     rename=False,
-    max_prompt_tokens=640,  # The longest has 512 or so, by the tokenizer.
+    max_prompt_tokens=400,  # The longest has 395.
     max_thought_tokens=192,
     max_thoughts=64,
     max_completion_tokens=192,
-    buckets=(128, 192, 256, 384),
+    buckets=(128, 256),
   )
   config.sft.max_steps = 0
   config.evaluate.update(

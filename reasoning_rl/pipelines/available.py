@@ -61,17 +61,21 @@ def find(stage: stage_lib.Stage) -> Models:
   return Models(tuple(loop + baselines), finished[-1], prm, orm)
 
 
+def find_prm(stage: stage_lib.Stage) -> str:
+  """Returns the name of the PRM that is given, or else of the newest one."""
+  found = GIVEN if stage.config.inputs.prm else _newest(stage, "prm")
+  if not found:
+    raise ConfigError(
+      f"there is no PRM in {stage.workdir.path}: run scripts/run_loop.py, or"
+      " train_sft.py, collect.py and train_prm.py, with this workdir first, or"
+      " name a checkpoint folder with --config.inputs.prm=DIR."
+    )
+  return found
+
+
 def find_with_prm(stage: stage_lib.Stage) -> Models:
   """Returns what `find` does; refuses to go on without a PRM."""
-  models = find(stage)
-  if not models.prm:
-    raise ConfigError(
-      f"{stage.workdir.path} has no PRM to search with: run"
-      " scripts/run_loop.py, or train_sft.py, collect.py and train_prm.py, with"
-      " this workdir first, or name a checkpoint folder with"
-      " --config.inputs.prm=DIR."
-    )
-  return models
+  return dataclasses.replace(find(stage), prm=find_prm(stage))
 
 
 def policy(stage: stage_lib.Stage, name: str) -> Any:

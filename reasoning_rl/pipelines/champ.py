@@ -1,10 +1,11 @@
 """A PRM held against people: who sees the first wrong step of a solution?
 
-The solutions are CHAMP's, see `tasks.champ_marks`. Each is read as the policy
-would have written it: encoded once, and cut into thoughts by the config's
-boundary. The wrong thought is the one in which the marked step begins. What
-comes after it was not judged by people, and is left out. Half of the problems
-choose the threshold, and the other half are reported.
+The solutions are CHAMP's, see `tasks.champ`: lines, of which people have marked
+the first wrong one. Each is read as the policy would have written it: encoded
+once, and cut into thoughts by the config's boundary. The wrong thought is the
+one in which the marked line begins. What comes after it was not judged by
+people, and is left out. Half of the problems choose the threshold, and the
+other half are reported.
 """
 
 from __future__ import annotations
@@ -32,7 +33,8 @@ from reasoning_rl.pipelines import progress as progress_lib
 from reasoning_rl.pipelines import stage as stage_lib
 from reasoning_rl.pipelines.errors import ConfigError
 from reasoning_rl.tasks import base as task_base
-from reasoning_rl.tasks import champ_marks, prompts
+from reasoning_rl.tasks import champ as champ_lib
+from reasoning_rl.tasks import prompts
 
 FILE = "champ.json"  # In the workdir's report folder.
 _INSTRUCTION = "Solve the problem step by step."
@@ -45,7 +47,7 @@ class Read(NamedTuple):
 
   Attributes:
     problem: Its problem's number.
-    tokens: Prompt and solution.
+    tokens: Prompt and solution, up to the marked thought: a PRM is causal.
     prompt_length: Tokens of the prompt.
     thought_end: Index in `tokens` of the last token of each thought.
     correct: Which thoughts are right; False from the marked one on.
@@ -71,18 +73,18 @@ def run(
   Args:
     config: The workdir's config.
     path: The workdir.
-    data: A file in CHAMP's form; "" is the package's.
+    data: A source in CHAMP's form, see `tasks.sources`; "" is the package.
     most_problems: Read so many problems only; 0: all.
   """
   with stage_lib.open_stage(config, path) as stage:
-    solutions = champ_marks.champ_solutions(data)
-    models = available.find_with_prm(stage)
-    prm = available.reward_model(stage, models.prm)
+    solutions = champ_lib.champ_solutions(data or champ_lib.SOURCE)
+    name = available.find_prm(stage)
+    prm = available.reward_model(stage, name)
     found = measure(
       stage.experiment, prm, solutions, most_problems, stage.progress
     )
     record = {
-      "prm": stage.config.inputs.prm or models.prm,
+      "prm": stage.config.inputs.prm or name,
       "config_hash": config_lib.config_hash(stage.config),
       "commit": results.current_commit(),
       "hardware": results.hardware(),
@@ -97,7 +99,7 @@ def run(
 def measure(
   experiment: experiment_lib.Experiment,
   prm: Any,
-  solutions: Sequence[champ_marks.MarkedSolution],
+  solutions: Sequence[champ_lib.Solution],
   most_problems: int = 0,
   progress: progress_lib.Progress | None = None,
 ) -> dict[str, Any]:
@@ -110,11 +112,11 @@ def measure(
     most_problems: Read so many problems only; 0: all.
     progress: Where to show how far it is.
   """
-  names = list(dict.fromkeys(s.problem for s in solutions))
+  names = list(dict.fromkeys(s.problem_id for s in solutions))
   names = names[: most_problems or None]
   number = {name: index for index, name in enumerate(names)}
-  wanted = [s for s in solutions if s.problem in number]
-  rows = [read(experiment, s, number[s.problem]) for s in wanted]
+  wanted = [s for s in solutions if s.problem_id in number]
+  rows = [read(experiment, s, number[s.problem_id]) for s in wanted]
   limit = experiment.prm.config.max_positions
   kept = [row for row in rows if len(row.tokens) <= limit and row.mask.any()]
   if not kept:
@@ -147,7 +149,7 @@ def measure(
 
 def read(
   experiment: experiment_lib.Experiment,
-  solution: champ_marks.MarkedSolution,
+  solution: champ_lib.Solution,
   problem: int,
 ) -> Read:
   """Returns a solution as tokens and thoughts.
@@ -158,31 +160,33 @@ def read(
     problem: Its problem's number.
   """
   prompt = experiment.encode_prompt(_problem(experiment, solution, problem))
-  ids = experiment.encode_solution((solution.text.rstrip() + "\n",))
-  ends = np.array(cuts_lib.ends(experiment, ids))
-  cuts = [0, *(ends + 1).tolist()]
   tokenizer = experiment.tokenizer
-  # Lengths of what was decoded from the beginning: a character may have several
-  # tokens, and a thought may end inside it.
-  until = [len(tokenizer.decode(ids[:cut])) for cut in cuts[1:]]
-  parts = zip(cuts, cuts[1:], strict=False)
-  blank = np.array([not tokenizer.decode(ids[a:b]).strip() for a, b in parts])
+  # Where a blank line ends a thought, lines are taken for paragraphs.
+  gap = "\n\n" if experiment.config.data.thoughts == "paragraph" else "\n"
+  ids = experiment.encode_solution((gap.join(solution.steps) + "\n",))
+  ends = np.array(cuts_lib.ends(experiment, ids))
   wrong = len(ends)
-  if solution.error is not None:
+  if solution.first_error is not None:
     # As the tokenizer writes it: some compose characters.
-    before = tokenizer.decode(
-      tokenizer.encode(solution.text[: solution.error[0]])
+    before = "".join(
+      f"{s}{gap}" for s in solution.steps[: solution.first_error]
     )
-    wrong = int(np.searchsorted(until, len(before), side="right"))
+    before = len(tokenizer.decode(tokenizer.encode(before)))
+    # Decoded from the beginning: a thought may end inside a character.
+    until = [len(tokenizer.decode(ids[: end + 1])) for end in ends]
+    wrong = int(np.searchsorted(until, before, side="right"))
     wrong = min(wrong, len(ends) - 1)
-  index = np.arange(len(ends))
+  ends = ends[: wrong + 1]
+  starts = [0, *(ends + 1).tolist()]
+  parts = zip(starts, starts[1:], strict=False)
+  blank = np.array([not tokenizer.decode(ids[a:b]).strip() for a, b in parts])
   return Read(
     problem,
-    prompt + ids,
+    prompt + ids[: starts[-1]],
     len(prompt),
     ends + len(prompt),
-    index < wrong,
-    (index <= wrong) & ~blank,
+    np.arange(len(ends)) < wrong,
+    ~blank,
   )
 
 
@@ -239,16 +243,16 @@ def _problem(experiment, solution, number: int) -> task_base.Problem:
   """Returns the problem as the run's task would put it, without examples."""
   style = getattr(experiment.task, "prompt_style", "ended")
   config = prompts.PromptConfig(style=style, shots=0, told=_INSTRUCTION)
-  prompt, messages = prompts.make(config, solution.question, ())
+  prompt, messages = prompts.make(config, solution.problem, ())
   return task_base.Problem(
     id=number,
     split="heldout",
     prompt=prompt,
     answer="",
     facts=(),
-    identity=solution.problem,
+    identity=solution.problem_id,
     messages=messages,
-    question=solution.question,
+    question=solution.problem,
   )
 
 

@@ -146,7 +146,7 @@ class _Evaluation:
     if not self._budgets:
       return found
     heldout = self._samples(self._heldout, 1)
-    self._note(fates.of(self._experiment, heldout.trajectory), "samples")
+    self._note(heldout.fates, "samples")
     if self._prm is None:
       how = self._stage.config.prm.aggregation
       return found | {"curves": self._sampling_curves(heldout, how)}

@@ -38,6 +38,7 @@ class ScoredSamples:
     thought_scores: PRM score of each thought; None without a PRM.
     outcome_scores: ORM score of each sample; None without an ORM.
     seconds: Wall time of sampling one solution.
+    fates: What else became of the samples.
   """
 
   trajectory: types.Trajectory
@@ -46,6 +47,7 @@ class ScoredSamples:
   thought_scores: Float[np.ndarray, "B G T"] | None
   outcome_scores: Float[np.ndarray, "B G"] | None
   seconds: float
+  fates: fates_lib.Fates | None = None
 
   @property
   def thought_mask(self) -> Bool[np.ndarray, "B G T"]:
@@ -143,7 +145,7 @@ def score_samples(
   rows = experiment.config.evaluate.rows
   begin = time.monotonic()
   sampler = sampler_lib.Sampler(experiment, count)
-  found = sampler.trajectories(policy, rng, problems, rows)
+  found, decided = sampler.verified(policy, rng, problems, rows)
   seconds = (time.monotonic() - begin) / (len(problems) * count)
   thought, outcome = Scorer(experiment).scores(prm, orm, found, count, rows)
   found_texts = sampler_lib.texts(
@@ -158,6 +160,7 @@ def score_samples(
     thought,
     outcome,
     seconds,
+    fates_lib.of_texts(found_texts, answers, decided),
   )
 
 
@@ -192,14 +195,17 @@ def pass_at_1(
     rng: For the samples.
   """
   rows = experiment.config.evaluate.rows
-  greedy, *more = (
-    sampler.trajectories(policy, rng, problems, rows) for sampler in samplers
+  (greedy, decided), *more = (
+    sampler.verified(policy, rng, problems, rows) for sampler in samplers
   )
   right = lambda found: np.asarray(found.outcome_reward).reshape(
     len(problems), -1
   )
-  sampled = right(more[0]).mean(axis=1) if more else None
-  return PassAt1(right(greedy)[:, 0], sampled, fates_lib.of(experiment, greedy))
+  return PassAt1(
+    greedy=right(greedy)[:, 0],
+    sampled=right(more[0][0]).mean(axis=1) if more else None,
+    fates=fates_lib.of(experiment, greedy, decided),
+  )
 
 
 def pass_at_1_samplers(

@@ -20,8 +20,10 @@ import ml_collections
 from reasoning_rl.models.pretrained import families
 from reasoning_rl.pipelines import cuts, preview_page, probes
 from reasoning_rl.pipelines import experiment as experiment_lib
+from reasoning_rl.pipelines import stage as stage_lib
 from reasoning_rl.pipelines.errors import ConfigError
 from reasoning_rl.tasks import base as task_base
+from reasoning_rl.tasks import verdicts
 
 SPLITS = ("train", "validation")
 _NO_LIMIT = 2**31 - 1
@@ -137,16 +139,17 @@ def run(
   """
   with reader(config, path) as experiment:
     limits = limits_of(experiment, config)
+    notes = stage_lib.introduced(experiment.task)
     shown = [
       show(experiment, request.split, index, request.completions)
       for index in range(request.first, request.first + request.problems)
     ]
   if request.as_json:
-    found = {"split": request.split, "limits": limits}
+    found = {"split": request.split, "limits": limits, "notes": notes}
     found["problems"] = [dataclasses.asdict(problem) for problem in shown]
     print(json.dumps(found, indent=2, ensure_ascii=False))
     return
-  preview_page.show(limits, request.split, shown)
+  preview_page.show(limits, request.split, shown, notes)
 
 
 @contextlib.contextmanager
@@ -289,13 +292,13 @@ def judge(
     completion: Complete, so it ends in a newline.
   """
   answer = task.extract_answer(completion)
-  if task.verify(problem, completion):
-    return "correct", answer, "the answer is right"
-  if answer is None:
-    return "wrong", None, "no final answer was found"
-  if answer == problem.answer:
-    return "wrong", answer, "the answer is right, the solution is not accepted"
-  return "wrong", answer, f"the right answer is {problem.answer}"
+  (verdict,) = verdicts.judge_many(task, [problem], [completion])
+  reason = verdict.reason
+  if not isinstance(task, verdicts.Judged) and not verdict.is_correct:
+    reason = "no final answer was found"
+    if answer is not None:
+      reason = f"the right answer is {problem.answer}"
+  return verdict.outcome, answer, reason
 
 
 def _faults(experiment, prompt_tokens, golds, judged) -> list[str]:

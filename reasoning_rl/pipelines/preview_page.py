@@ -17,6 +17,7 @@ def show(
   limits: Mapping[str, Any],
   split: str,
   problems: Sequence[Any],
+  notes: Sequence[str] = (),
   console: rich.console.Console | None = None,
 ) -> None:
   """Prints problems.
@@ -25,6 +26,7 @@ def show(
     limits: From `preview.limits_of`.
     split: Where the problems are from.
     problems: From `preview.show`.
+    notes: Sentences on the task.
     console: By default the standard output.
   """
   console = console or rich.console.Console(highlight=False)
@@ -39,6 +41,8 @@ def show(
   )
   if not limits["context_fits"]:
     _warn(console, "Prompt and completion exceed the context.")
+  for note in notes:
+    console.print(note, markup=False)
   for problem in problems:
     _show(console, split, problem)
 

@@ -56,6 +56,7 @@ def make(task: task_base.Task, problem: task_base.Problem) -> list[Probe]:
   found += [
     Probe(name, form.format(answer) + "\n", gold=True)
     for name, form in _FORMS.items()
+    if "\n" not in answer  # A program is no answer in a sentence.
   ]
   question = (problem.question or problem.prompt).strip()
   found += [
@@ -72,7 +73,10 @@ def worked(task: task_base.Task, problem: task_base.Problem) -> tuple[str, ...]:
   """Returns the thoughts of a worked solution, () where there is none."""
   if not isinstance(task, task_base.Demonstrated):
     return ()
-  return tuple(task.demonstration(problem))
+  try:
+    return tuple(task.demonstration(problem))
+  except task_base.TaskError:  # Given problems need not have one.
+    return ()
 
 
 def echo(problem: task_base.Problem) -> str:

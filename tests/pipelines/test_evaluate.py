@@ -138,7 +138,7 @@ def test_the_newest_prm_of_the_workdir_is_found(config, tmp_path):
   with stage_lib.open_stage(config, tmp_path / "run") as stage:
     assert available.find(stage).prm == ""
     assert available.reward_model(stage, "") is None
-    with pytest.raises(ConfigError, match="has no PRM to search with"):
+    with pytest.raises(ConfigError, match="there is no PRM in"):
       available.find_with_prm(stage)
     _untrained_prm(stage, stage.prm_directory("prm_0"))
     models = available.find_with_prm(stage)
@@ -155,7 +155,7 @@ def test_nothing_to_evaluate_and_no_such_prm_are_sentences(tmp_path):
   )
   with pytest.raises(ConfigError, match="has no policy to evaluate: run"):
     evaluate.run(config, path)
-  with pytest.raises(ConfigError, match="has no PRM|no policy"):
+  with pytest.raises(ConfigError, match="no policy"):
     explore.load(config, path)
   with config.unlocked():
     config.inputs.prm = str(tmp_path / "nowhere")
@@ -166,11 +166,12 @@ def test_nothing_to_evaluate_and_no_such_prm_are_sentences(tmp_path):
 
 def test_lost_samples_by_hand():
   texts = ["The answer is 3.\n", "no answer\n", "The answer is", "x"]
-  lost = fates.of_texts(texts, ["3", None, None, None])
+  answers = ["3", None, None, None]
+  lost = fates.of_texts(texts, answers, np.array([False, True, True, True]))
   assert lost.truncated_mask.tolist() == [False, False, True, True]
   assert lost.unparsed_mask.tolist() == [False, True, False, False]
   assert lost.note("samples") == (
-    "Of 4 samples, 2 found no end and 1 ended without an answer that can be"
-    " read; they count as wrong."
+    "Of 4 samples, 2 found no end, 1 ended without an answer that can be read"
+    " and 1 are undecided and count as not right."
   )
   assert fates.of_texts(texts[:1], ["3"]).note("samples") == ""

@@ -21,7 +21,7 @@ from reasoning_rl.pipelines import (
   probes,
 )
 from reasoning_rl.pipelines.errors import ConfigError
-from reasoning_rl.tasks import base
+from reasoning_rl.tasks import base, verdicts
 
 _ROOT = pathlib.Path(__file__).parents[2]
 
@@ -137,6 +137,27 @@ def test_a_good_task_has_no_faults(words, tmp_path):
   assert given.reason == f"the right answer is {shown.answer}"
 
 
+@dataclasses.dataclass(frozen=True)
+class _Unsure(_Credulous):
+  """A task that cannot judge what is not in its words."""
+
+  def judge(self, problem, completion):
+    if "answer" in completion:
+      return verdicts.undecided("no worker: it died")
+    return verdicts.wrong("no answer")
+
+  def judge_many(self, problems, completions):
+    return list(map(self.judge, problems, completions))
+
+
+def test_what_is_undecided_is_shown_so(experiment):
+  experiment = dataclasses.replace(experiment, task=_Unsure(experiment.task))
+  judged = preview.show(experiment, "train", 0, ["the answer"]).judged
+  said = {j.name: (j.verdict, j.reason) for j in judged}
+  assert said["given 1"] == ("undecided", "no worker: it died")
+  assert said["nothing"] == ("wrong", "no answer")
+
+
 def test_a_credulous_verifier_is_told_on(experiment):
   task = _Credulous(experiment.task)
   experiment = dataclasses.replace(experiment, task=task)
@@ -195,8 +216,9 @@ def test_the_page_shows_control_tokens_newlines_and_verdicts(words, tmp_path):
     limits = preview.limits_of(experiment, words)
     shown = preview.show(experiment, "train", 1, ["[bold]is text[/bold]"])
   console = rich.console.Console(file=io.StringIO(), width=200)
-  preview_page.show(limits, "train", [shown], console)
+  preview_page.show(limits, "train", [shown], ["A note."], console)
   text = console.file.getvalue()
+  assert "A note." in text
   assert "<|im_end|>" in text and "context unknown" in text
   assert "[bold]is text[/bold]" in text
   assert "a worked solution as thoughts" in text and "⏎" in text
