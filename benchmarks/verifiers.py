@@ -1,13 +1,14 @@
-"""Verdicts per second: the exact grammar, and math-verify in its workers.
+"""Verdicts per second of mathematics, and what a verdict on a program costs.
 
-  python benchmarks/verifiers.py
+  PYTHONPATH=. python benchmarks/verifiers.py
 
 Completions have the length and the kinds of answers of school and competition
 problems, half of them wrong, and no two are the same, so that no cache of texts
 helps; `exact_repeated_per_s` is the same with each answer given eight times,
 as in a group of rollouts. Seconds of the processor count, which are those of a
-core that nobody else uses; `*_wall_per_s` are by the clock. Prints one JSON
-object.
+core that nobody else uses; `*_wall_per_s` are by the clock. The sandbox's
+figures are milliseconds by the clock, see `sandbox_overhead`. The last line
+printed is one JSON object.
 """
 
 from __future__ import annotations
@@ -17,6 +18,9 @@ import random
 import statistics
 import time
 from collections.abc import Callable
+from typing import Any
+
+import sandbox_overhead
 
 from reasoning_rl.tasks.mathematics import admission, reading, verifier, workers
 from reasoning_rl.tasks.mathematics.judging import Verdict
@@ -143,18 +147,23 @@ def processor_seconds(pid: int) -> float:
     return int(file.read().split()[0]) / 1e9
 
 
-# Each gives figures by name; what verifies otherwise adds its own here.
-MEASURES = (exact_rates, math_verify_rates)
+# Each gives figures by name.
+MEASURES = (exact_rates, math_verify_rates, sandbox_overhead.measure)
 
 
 def main() -> None:
   """Prints the figures, one JSON object last."""
-  found: dict[str, float] = {}
+  found: dict[str, Any] = {}
   for measure in MEASURES:
     found |= measure()
-  for name, value in found.items():
-    print(f"{name:24} {value:12,.0f}")
-  print(json.dumps({name: round(value, 1) for name, value in found.items()}))
+  plain = {
+    name: value if isinstance(value, str) else round(value, 1)
+    for name, value in found.items()
+  }
+  for name, value in plain.items():
+    shown = value if isinstance(value, str) else f"{value:,.1f}"
+    print(f"{name:28} {shown:>14}")
+  print(json.dumps(plain))
 
 
 if __name__ == "__main__":

@@ -234,7 +234,7 @@ def _add_networks(config):
   config.inputs = ml_collections.ConfigDict(
     dict(
       policy="",  # Checkpoint folder to start from; "": this workdir's newest.
-      prm="",  # The same for the PRM.
+      prm="",  # The same for the PRM, of the evaluation as well.
     )
   )
 
@@ -385,7 +385,9 @@ def _add_measuring(config):
     dict(
       problems=200,  # Held-out problems, all different,
       first_problem=40_000,  # from here on: earlier ones were seen in tuning.
-      budgets=(1, 2, 4, 8, 16),  # Samples' worth of policy tokens.
+      samples=8,  # Of each problem for sampled pass@1; 0: greedy alone.
+      # Samples' worth of policy tokens; (): no votes and no searches.
+      budgets=(1, 2, 4, 8, 16),
       methods=("beam", "mcts"),  # Searches, beside sampling; see README.
       # Of `search.value_error`: "mcts" and "gumbel" are measured with each, by
       # the answer they visit most.

@@ -34,6 +34,7 @@ class HuggingFaceTokenizer:
     end_id: Ends a completion.
     end_ids: All that end one: the end of a text and the end of a turn.
     thought_end_id: The newline token.
+    control_tokens: The text of every control token, by id.
     chat_template: The template that came with it; never executed.
   """
 
@@ -64,6 +65,7 @@ class HuggingFaceTokenizer:
       for token in spec.added
       if token.special or token_spec.CONTROL.fullmatch(token.content)
     }
+    self.control_tokens = {i: text for text, i in self._control_of.items()}
     self._control_ids = frozenset(self._control_of.values())
     self._set_special_ids(end_ids)
     self._set_alphabet()

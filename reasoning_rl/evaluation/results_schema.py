@@ -5,7 +5,8 @@
    "hardware": {"processor", "cores", "memory_bytes", "device", "software"},
    "seeds": [0], "heldout_problems": 200, "seconds": 600.0?,
    "notes": ["a sentence the reader must know"]?,
-   "stages": [{"name", "role": "loop" | "baseline", "iteration"?,
+   "stages": [{"name", "role": "start" | "loop" | "baseline",
+               "iteration"?,
                "greedy_pass_at_1": interval, "sampled_pass_at_1": interval?,
                "updates"?, "train_tokens"?, "seconds"?}],
    "curves": [{"method", "points": [{"budget", "accuracy": interval,
@@ -57,7 +58,7 @@ _INTERVAL = {"mean": _NUMBER, "low": _NUMBER, "high": _NUMBER}
 _COST = {field.name: _NUMBER for field in dataclasses.fields(accounting.Cost)}
 _STAGE = {
   "name": _TEXT,
-  "role": _OneOf(("loop", "baseline")),
+  "role": _OneOf(("start", "loop", "baseline")),
   "iteration": _Optional(_COUNT),
   "greedy_pass_at_1": _INTERVAL,
   "sampled_pass_at_1": _Optional(_INTERVAL),

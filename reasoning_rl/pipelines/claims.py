@@ -61,7 +61,8 @@ def comparisons(
     if name.startswith(("sampled/sft", "sampled/policy"))
   ]
   others = [n for n in per_problem if n.startswith("sampled/baseline_")]
-  claims += [(loops[-1], other, "pass@1") for other in (loops[0], *others)]
+  if loops:
+    claims += [(loops[-1], other, "pass@1") for other in (loops[0], *others)]
   return [
     results.comparison(
       _spoken(a),

@@ -7,7 +7,6 @@ the config's hash.
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import pathlib
 import time
@@ -17,18 +16,23 @@ from typing import Any
 import ml_collections
 import numpy as np
 
-from reasoning_rl.evaluation import bootstrap, report_plots, results
+from reasoning_rl.evaluation import bootstrap, results
 from reasoning_rl.evaluation import report as report_lib
-from reasoning_rl.pipelines import claims, committed, measure, train_prm, trees
+from reasoning_rl.pipelines import (
+  available,
+  claims,
+  committed,
+  fates,
+  learning,
+  measure,
+  trees,
+)
 from reasoning_rl.pipelines import config as config_lib
 from reasoning_rl.pipelines import experiment as experiment_lib
 from reasoning_rl.pipelines import quality as quality_lib
 from reasoning_rl.pipelines import search as search_lib
 from reasoning_rl.pipelines import stage as stage_lib
 from reasoning_rl.pipelines import thinking_curve as thinking_lib
-from reasoning_rl.pipelines import workdir as workdir_lib
-from reasoning_rl.pipelines.errors import ConfigError
-from reasoning_rl.training import metrics as metrics_lib
 
 AGGREGATIONS = ("min", "product", "last", "mean")
 NAME = "evaluate"
@@ -36,61 +40,10 @@ PER_PROBLEM = "per_problem.json"  # Beside results.json; for `reproduce`.
 _ORACLE_SAMPLES = 4  # Solutions per problem that the oracle judges.
 
 
-@dataclasses.dataclass(frozen=True)
-class Models:
-  """What is evaluated.
-
-  Attributes:
-    policies: (label, role, checkpoint name) of every policy, in order.
-    final: Checkpoint name of the policy that searches.
-    prm: Name of the PRM.
-    orm: Name of the ORM.
-  """
-
-  policies: tuple[tuple[str, str, str], ...]
-  final: str
-  prm: str
-  orm: str
-
-
 def run(config: ml_collections.ConfigDict, path: pathlib.Path) -> None:
   """Evaluates what a finished or half-finished loop left in the workdir."""
   with stage_lib.open_stage(config, path) as stage:
-    print(evaluate(stage, available(stage)))
-
-
-def available(stage: stage_lib.Stage) -> Models:
-  """Returns the finished policies and the newest PRM and ORM of the workdir."""
-  finished = [
-    name
-    for name in ("sft", *(f"policy_{i}" for i in range(1000)))
-    if stage.workdir.finished(name)
-  ]
-  newest = [
-    max(
-      (
-        p for p in stage.workdir.prm_checkpoints.glob(f"{kind}_*") if p.is_dir()
-      ),
-      key=lambda p: p.stat().st_mtime,
-      default=None,
-    )
-    for kind in ("prm", "orm")
-  ]
-  if not finished or None in newest:
-    raise ConfigError(
-      f"{stage.workdir.path} has no policy, PRM or ORM to evaluate: run"
-      " scripts/run_loop.py, or train_sft.py, collect.py and train_prm.py,"
-      " with this workdir first."
-    )
-  baselines = [
-    (label, "baseline", f"baseline_{name}")
-    for name, label in claims.BASELINE_LABELS.items()
-    if stage.workdir.finished(f"baseline_{name}")
-  ]
-  loop = [(claims.label_of(name), "loop", name) for name in finished]
-  return Models(
-    tuple(loop + baselines), finished[-1], newest[0].name, newest[1].name
-  )
+    print(evaluate(stage, available.find(stage)))
 
 
 def heldout_problems(stage: stage_lib.Stage) -> experiment_lib.ProblemBatch:
@@ -101,35 +54,41 @@ def heldout_problems(stage: stage_lib.Stage) -> experiment_lib.ProblemBatch:
   )
 
 
-def evaluate(stage: stage_lib.Stage, models: Models) -> pathlib.Path:
+def evaluate(stage: stage_lib.Stage, models: available.Models) -> pathlib.Path:
   """Measures everything, writes results.json and the report.
 
   Returns:
     The report's path.
   """
-  stage.once(NAME, lambda: _Evaluation(stage, models).run())
+  # The loop does not take the evaluation of its start for its own.
+  untrained = all(role == "start" for _, role, _ in models.policies)
+  name = f"{NAME}_start" if untrained else NAME
+  stage.once(name, lambda: _Evaluation(stage, models).run())
   return stage.workdir.report_page
 
 
 class _Evaluation:
   """One evaluation; its methods are the parts of the report."""
 
-  def __init__(self, stage: stage_lib.Stage, models: Models):
+  def __init__(self, stage: stage_lib.Stage, models: available.Models):
     self._stage, self._models = stage, models
     self._experiment = experiment = stage.experiment
     config = stage.config.evaluate
     self._budgets = tuple(config.budgets)
     self._solved = stage.config.task.name == "countdown"
     self._heldout = heldout_problems(stage)
-    self._validation = experiment.different_problems(
-      "validation", 0, config.validation_problems
-    )
     self._policies = {
-      name: stage.policy(name) for _, _, name in models.policies
+      name: available.policy(stage, name) for _, _, name in models.policies
     }
     self._final = self._policies[models.final]
-    self._prm = train_prm.load(stage, models.prm)
-    self._orm = train_prm.load(stage, models.orm)
+    self._prm = available.reward_model(stage, models.prm)
+    self._orm = available.reward_model(stage, models.orm)
+    # Without a PRM there is nothing to choose.
+    self._validation = None
+    if self._budgets and self._prm is not None:
+      self._validation = experiment.different_problems(
+        "validation", 0, config.validation_problems
+      )
     self._per_problem: dict[str, np.ndarray] = {}
     self._notes: list[str] = []
     self._log_read()
@@ -153,10 +112,7 @@ class _Evaluation:
     """Measures, writes and returns the headline numbers."""
     begin = time.monotonic()
     stages = self._stages()
-    how, validation = self._choose_aggregation()
-    heldout = self._samples(self._heldout, 1)
-    curves = self._sampling_curves(heldout, how)
-    drawn = self._search_curves(heldout, how, curves)
+    measured = self._test_time()
     found = {
       "schema": 1,
       "task": self._experiment.task.name,
@@ -167,20 +123,42 @@ class _Evaluation:
       "heldout_problems": len(self._heldout),
       "seconds": time.monotonic() - begin,
       "stages": stages,
-      "curves": curves,
-      "committed": self._committed(),
       "thinking": thinking_lib.curves(
         self._experiment, self._heldout, self._final, self._per_problem
       ),
-      "prm_quality": self._quality(validation, heldout),
+      **measured,
       "comparisons": claims.comparisons(
-        self._per_problem, max(self._budgets), self._solved
+        self._per_problem, max(self._budgets, default=0), self._solved
       ),
-      "trees": drawn,
       "notes": self._notes,
     }
     self._write(found)
-    return {s["name"]: s["sampled_pass_at_1"].mean for s in stages}
+    kind = "sampled" if "sampled_pass_at_1" in stages[0] else "greedy"
+    return {s["name"]: s[f"{kind}_pass_at_1"].mean for s in stages}
+
+  def _test_time(self) -> dict[str, Any]:
+    """Measures what more computation per problem gives."""
+    found = {"curves": [], "committed": [], "prm_quality": [], "trees": []}
+    if self._prm is None:
+      self._notes.append(
+        "There is no PRM here: no weighted votes, no best-of-N, no searches."
+      )
+    if not self._budgets:
+      return found
+    heldout = self._samples(self._heldout, 1)
+    self._note(heldout.fates, "samples")
+    if self._prm is None:
+      how = self._stage.config.prm.aggregation
+      return found | {"curves": self._sampling_curves(heldout, how)}
+    how, validation = self._choose_aggregation()
+    curves = self._sampling_curves(heldout, how)
+    drawn = self._search_curves(heldout, how, curves)
+    return {
+      "curves": curves,
+      "committed": self._committed(),
+      "prm_quality": self._quality(validation, heldout),
+      "trees": drawn,
+    }
 
   def _write(self, found: Mapping[str, Any]) -> None:
     report = self._stage.workdir.report
@@ -188,7 +166,7 @@ class _Evaluation:
     plain = {k: v.tolist() for k, v in self._per_problem.items()}
     (report / PER_PROBLEM).write_text(json.dumps(plain), encoding="utf-8")
     report_lib.write_report(
-      report, found, found["trees"], learning_curves(self._stage)
+      report, found, found["trees"], learning.curves(self._stage)
     )
 
   def _stages(self) -> list[dict[str, Any]]:
@@ -196,25 +174,26 @@ class _Evaluation:
     samplers = measure.pass_at_1_samplers(self._experiment)
     records = []
     for index, (label, role, name) in enumerate(self._models.policies):
-      greedy, sampled = measure.pass_at_1(
+      found = measure.pass_at_1(
         self._experiment,
         self._policies[name],
         self._heldout,
         samplers,
         self._rng(0),
       )
-      self._per_problem[f"greedy/{name}"] = greedy
-      self._per_problem[f"sampled/{name}"] = sampled
-      record = {
-        "name": label,
-        "role": role,
-        "greedy_pass_at_1": bootstrap.mean_interval(greedy),
-        "sampled_pass_at_1": bootstrap.mean_interval(sampled),
-      } | learning_cost(self._stage.workdir, name)
+      record = {"name": label, "role": role}
+      for kind, values in (
+        ("greedy", found.greedy),
+        ("sampled", found.sampled),
+      ):
+        if values is not None:
+          self._per_problem[f"{kind}/{name}"] = values
+          record[f"{kind}_pass_at_1"] = bootstrap.mean_interval(values)
+          self._say(f"{label}: {kind} pass@1 {values.mean():.3f}")
+      self._note(found.fates, f"greedy solutions by the {label}")
       if role == "loop":
         record["iteration"] = index
-      records.append(record)
-      self._say(f"{label}: pass@1 {sampled.mean():.3f}")
+      records.append(record | learning.cost(self._stage.workdir, name))
     return records
 
   def _samples(self, problems, stream) -> measure.ScoredSamples:
@@ -346,48 +325,10 @@ class _Evaluation:
       self._notes.append(why_not)
     return [] if found is None else [found]
 
+  def _note(self, lost: fates.Fates, what: str) -> None:
+    note = lost.note(what)
+    if note:
+      self._notes.append(note)
+
   def _say(self, text: str) -> None:
     self._stage.progress.say(f"  {text}")
-
-
-def learning_cost(workdir: workdir_lib.Workdir, name: str) -> dict[str, Any]:
-  """Sums a policy's own updates, their seconds and the tokens they sampled.
-
-  These are of the stage that bears its name and of those that led to it: its
-  imitation and, of a baseline, its earlier iterations (`<name>_...`). What was
-  collected, and the reward models, are stages of their own.
-  """
-  parts = [
-    summary
-    for stage, summary in workdir.stages().items()
-    if stage == name or stage.startswith(f"{name}_")
-  ]
-  total = lambda key: sum(part.get(key, 0) for part in parts)
-  cost = {"updates": total("steps"), "seconds": total("seconds")}
-  tokens = total("sampled_tokens")
-  return cost | ({"train_tokens": tokens} if tokens else {})
-
-
-def learning_curves(
-  stage: stage_lib.Stage,
-) -> list[report_plots.LearningCurve]:
-  """Returns the curves that the learners' metrics draw."""
-  panels = {
-    "warm-up": ("sft", "loss", "loss"),
-    "PRM": ("prm_", "accuracy", "accuracy"),
-    "policy": ("policy_", "reward", "mean outcome reward"),
-  }
-  curves = []
-  for panel, (prefix, key, label) in panels.items():
-    for directory in sorted(stage.workdir.metrics.glob(f"{prefix}*")):
-      rows = [r for r in metrics_lib.read(directory) if key in r]
-      if rows:
-        curves.append(
-          report_plots.LearningCurve(
-            f"{panel}: {label}",
-            directory.name,
-            tuple(r["step"] for r in rows),
-            tuple(r[key] for r in rows),
-          )
-        )
-  return curves

@@ -12,7 +12,7 @@ import numpy as np
 
 from reasoning_rl.decoding import expand
 from reasoning_rl.evaluation import report_text, tree_view
-from reasoning_rl.pipelines import collect, evaluate, train_prm, trees
+from reasoning_rl.pipelines import available, collect, trees
 from reasoning_rl.pipelines import experiment as experiment_lib
 from reasoning_rl.pipelines import search as search_lib
 from reasoning_rl.pipelines import stage as stage_lib
@@ -95,9 +95,10 @@ def load(
     index: The problem. Held-out ones are for the final evaluation.
   """
   with stage_lib.open_stage(config, path) as stage:
-    experiment, models = stage.experiment, evaluate.available(stage)
+    experiment, models = stage.experiment, available.find_with_prm(stage)
     params = experiment.search_params(
-      stage.policy(models.final), train_prm.load(stage, models.prm)
+      available.policy(stage, models.final),
+      available.reward_model(stage, models.prm),
     )
     tokens = float(np.mean(collect.load(stage, [0]).completion_length))
     problems = experiment.problems("validation", index, 1)

@@ -12,6 +12,7 @@ import pathlib
 import ml_collections
 
 from reasoning_rl.pipelines import (
+  available,
   baselines,
   claims,
   collect,
@@ -67,5 +68,5 @@ def run_stages(stage: stage_lib.Stage) -> pathlib.Path:
   for kind in ("prm", "orm"):
     train_prm.train(stage, f"{kind}_final", everything, policy)
   policies += baselines.train(stage)
-  models = evaluate.Models(tuple(policies), final, "prm_final", "orm_final")
+  models = available.Models(tuple(policies), final, "prm_final", "orm_final")
   return evaluate.evaluate(stage, models)

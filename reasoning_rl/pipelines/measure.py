@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -15,6 +15,7 @@ from reasoning_rl import masking, types
 from reasoning_rl.decoding import sampling, scoring
 from reasoning_rl.evaluation import accounting, accuracy
 from reasoning_rl.pipelines import experiment as experiment_lib
+from reasoning_rl.pipelines import fates as fates_lib
 from reasoning_rl.pipelines import sampler as sampler_lib
 from reasoning_rl.pipelines import search as search_lib
 from reasoning_rl.prm import aggregate
@@ -34,24 +35,26 @@ class ScoredSamples:
     trajectory: The samples, B · n rows.
     answers: Final answers, per problem.
     correct: The verifier's verdicts.
-    thought_scores: PRM score of each thought.
-    outcome_scores: ORM score of each sample.
+    thought_scores: PRM score of each thought; None without a PRM.
+    outcome_scores: ORM score of each sample; None without an ORM.
     seconds: Wall time of sampling one solution.
+    fates: What else became of the samples.
   """
 
   trajectory: types.Trajectory
   answers: list[list[str | None]]
   correct: Bool[np.ndarray, "B G"]
-  thought_scores: Float[np.ndarray, "B G T"]
-  outcome_scores: Float[np.ndarray, "B G"]
+  thought_scores: Float[np.ndarray, "B G T"] | None
+  outcome_scores: Float[np.ndarray, "B G"] | None
   seconds: float
+  fates: fates_lib.Fates | None = None
 
   @property
   def thought_mask(self) -> Bool[np.ndarray, "B G T"]:
     """True at real thoughts."""
-    shape = self.thought_scores.shape
-    count = self.trajectory.thought_count.reshape(shape[:2])
-    return np.asarray(masking.length_mask(count, shape[2]))
+    count = self.trajectory.thought_count.reshape(self.correct.shape)
+    size = self.trajectory.thought_end.shape[1]
+    return np.asarray(masking.length_mask(count, size))
 
   @property
   def mean_tokens(self) -> float:
@@ -84,18 +87,30 @@ class Scorer:
 
   def _score_fn(self, prm, orm, prompt, prompt_length, rows, length, end):
     experiment = self._experiment
-    thought = scoring.completion_thought_logits(
-      experiment.prm, prm, prompt, prompt_length, rows, end
-    )
-    outcome = scoring.completion_outcome_logits(
-      experiment.orm, orm, prompt, prompt_length, rows, length
-    )
-    return jax.nn.sigmoid(thought), jax.nn.sigmoid(outcome)
+    thought = outcome = None
+    if prm is not None:
+      logits = scoring.completion_thought_logits(
+        experiment.prm, prm, prompt, prompt_length, rows, end
+      )
+      thought = jax.nn.sigmoid(logits)
+    if orm is not None:
+      logits = scoring.completion_outcome_logits(
+        experiment.orm, orm, prompt, prompt_length, rows, length
+      )
+      outcome = jax.nn.sigmoid(logits)
+    return thought, outcome
 
   def scores(
     self, prm: Any, orm: Any, found: types.Trajectory, group: int, rows: int
-  ) -> tuple[Float[np.ndarray, "B G T"], Float[np.ndarray, "B G"]]:
-    """Returns each thought's and each solution's score, in pieces of `rows`."""
+  ) -> tuple[
+    Float[np.ndarray, "B G T"] | None, Float[np.ndarray, "B G"] | None
+  ]:
+    """Returns each thought's and each solution's score, in pieces of `rows`.
+
+    A model that is None gives None.
+    """
+    if prm is None and orm is None:
+      return None, None
     problems = len(found.outcome_reward) // group
     grouped = lambda x: x.reshape(problems, group, *x.shape[1:])
     thought, outcome = [], []
@@ -109,9 +124,12 @@ class Scorer:
         grouped(found.completion_length)[index],
         grouped(found.thought_end)[index],
       )
-      thought.append(np.asarray(t)[:keep])
-      outcome.append(np.asarray(o)[:keep])
-    return np.concatenate(thought), np.concatenate(outcome)
+      thought.append(t if t is None else np.asarray(t)[:keep])
+      outcome.append(o if o is None else np.asarray(o)[:keep])
+    return (
+      None if prm is None else np.concatenate(thought),
+      None if orm is None else np.concatenate(outcome),
+    )
 
 
 def score_samples(
@@ -127,7 +145,7 @@ def score_samples(
   rows = experiment.config.evaluate.rows
   begin = time.monotonic()
   sampler = sampler_lib.Sampler(experiment, count)
-  found = sampler.trajectories(policy, rng, problems, rows)
+  found, decided = sampler.verified(policy, rng, problems, rows)
   seconds = (time.monotonic() - begin) / (len(problems) * count)
   thought, outcome = Scorer(experiment).scores(prm, orm, found, count, rows)
   found_texts = sampler_lib.texts(
@@ -142,16 +160,31 @@ def score_samples(
     thought,
     outcome,
     seconds,
+    fates_lib.of_texts(found_texts, answers, decided),
   )
+
+
+class PassAt1(NamedTuple):
+  """What one attempt at each problem reaches.
+
+  Attributes:
+    greedy: 1 where the likeliest tokens are right.
+    sampled: Share of right samples; None if none were taken.
+    fates: Of the greedy attempts.
+  """
+
+  greedy: Float[np.ndarray, " B"]
+  sampled: Float[np.ndarray, " B"] | None
+  fates: fates_lib.Fates
 
 
 def pass_at_1(
   experiment: experiment_lib.Experiment,
   policy: Any,
   problems: experiment_lib.ProblemBatch,
-  samplers: tuple[sampler_lib.Sampler, sampler_lib.Sampler],
+  samplers: Sequence[sampler_lib.Sampler],
   rng: jax.Array,
-) -> tuple[Float[np.ndarray, " B"], Float[np.ndarray, " B"]]:
+) -> PassAt1:
   """Returns greedy and sampled pass@1 of every problem.
 
   Args:
@@ -162,23 +195,26 @@ def pass_at_1(
     rng: For the samples.
   """
   rows = experiment.config.evaluate.rows
-  greedy, sampled = (
-    np.asarray(
-      sampler.trajectories(policy, rng, problems, rows).outcome_reward
-    ).reshape(-1, sampler.num_rollouts)
-    for sampler in samplers
+  (greedy, decided), *more = (
+    sampler.verified(policy, rng, problems, rows) for sampler in samplers
   )
-  return greedy[:, 0], sampled.mean(axis=1)
+  right = lambda found: np.asarray(found.outcome_reward).reshape(
+    len(problems), -1
+  )
+  return PassAt1(
+    greedy=right(greedy)[:, 0],
+    sampled=right(more[0][0]).mean(axis=1) if more else None,
+    fates=fates_lib.of(experiment, greedy, decided),
+  )
 
 
 def pass_at_1_samplers(
   experiment: experiment_lib.Experiment,
-) -> tuple[sampler_lib.Sampler, sampler_lib.Sampler]:
-  """Returns a greedy sampler and one of eight samples per problem."""
-  return (
-    sampler_lib.Sampler(experiment, 1, sampling.GREEDY),
-    sampler_lib.Sampler(experiment, 8),
-  )
+) -> list[sampler_lib.Sampler]:
+  """Returns a greedy sampler, and one of samples if any are wanted."""
+  found = [sampler_lib.Sampler(experiment, 1, sampling.GREEDY)]
+  samples = experiment.config.evaluate.samples
+  return found + [sampler_lib.Sampler(experiment, samples)] * (samples > 0)
 
 
 def voting_curves(
@@ -195,16 +231,16 @@ def voting_curves(
   """
   total = samples.correct.shape[1]
   counts = samples.correct.sum(axis=1)
-  if solved:
-    rules = {}
-  else:
-    by_prm = samples.solution_scores(how)
-    rules = {
-      "majority vote": (accuracy.majority_vote, None),
-      "weighted vote, ORM": (accuracy.weighted_vote, samples.outcome_scores),
-      "weighted vote, PRM": (accuracy.weighted_vote, by_prm),
-      "best-of-N, PRM": (accuracy.best_of_n, by_prm),
-    }
+  rules: dict[str, tuple[accuracy.VotingRule, Any]] = {}
+  if not solved:
+    rules["majority vote"] = (accuracy.majority_vote, None)
+    if samples.outcome_scores is not None:
+      by_orm = samples.outcome_scores
+      rules["weighted vote, ORM"] = (accuracy.weighted_vote, by_orm)
+    if samples.thought_scores is not None:
+      by_prm = samples.solution_scores(how)
+      rules["weighted vote, PRM"] = (accuracy.weighted_vote, by_prm)
+      rules["best-of-N, PRM"] = (accuracy.best_of_n, by_prm)
   curves = {
     "pass@k": {k: accuracy.pass_at_k(counts, total, k) for k in budgets}
   }

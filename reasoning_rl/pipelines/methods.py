@@ -46,9 +46,13 @@ def check(config: ml_collections.ConfigDict) -> None:
   for key, value in least.items():
     if not search[key] >= value:
       raise ValueError(f"search.{key} is {search[key]}: give at least {value}.")
-  if not evaluate.budgets or min(evaluate.budgets) < 1:
+  if evaluate.budgets and min(evaluate.budgets) < 1:
     raise ValueError(
-      f"evaluate.budgets is {evaluate.budgets}: give some, from 1 on."
+      f"evaluate.budgets is {evaluate.budgets}: each is at least 1."
+    )
+  if evaluate.samples < 0:
+    raise ValueError(
+      f"evaluate.samples is {evaluate.samples}: give 0 (greedy alone) or more."
     )
   errors = (search.value_error, *evaluate.value_errors)
   if not all(0 <= error <= 1 for error in errors):

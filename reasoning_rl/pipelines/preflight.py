@@ -23,9 +23,9 @@ from reasoning_rl.decoding import sampling
 from reasoning_rl.evaluation import accuracy, bootstrap, results
 from reasoning_rl.pipelines import config as config_lib
 from reasoning_rl.pipelines import experiment as experiment_lib
+from reasoning_rl.pipelines import fates, train_sft
 from reasoning_rl.pipelines import sampler as sampler_lib
 from reasoning_rl.pipelines import stage as stage_lib
-from reasoning_rl.pipelines import train_sft
 
 FILE = "preflight.json"
 
@@ -133,18 +133,12 @@ def measure(
     problems,
     experiment.config.evaluate.rows,
   )
-  texts = sampler_lib.texts(
-    experiment, found.completion, found.completion_length
-  )
-  ended = np.array([text.endswith("\n") for text in texts])
-  read = np.array(
-    [experiment.task.extract_answer(text) is not None for text in texts]
-  )
+  lost = fates.of(experiment, found)
   group = lambda x: x.reshape(len(problems), rollouts)
   return Sampled(
     correct=group(np.asarray(found.outcome_reward) > 0),
-    truncated_mask=group(~ended),
-    unparsed_mask=group(ended & ~read),
+    truncated_mask=group(lost.truncated_mask),
+    unparsed_mask=group(lost.unparsed_mask),
     undecided_mask=group(~decided),
     tokens=float(np.mean(found.completion_length)),
   )

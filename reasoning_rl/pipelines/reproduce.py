@@ -80,7 +80,9 @@ def merge(
       for quality in found["prm_quality"]
     ],
     "comparisons": claims.comparisons(
-      values, max(config.evaluate.budgets), config.task.name == "countdown"
+      values,
+      max(config.evaluate.budgets, default=0),
+      config.task.name == "countdown",
     ),
     "notes": [
       f"Seed {found['seeds'][0]}: {note}"
@@ -111,9 +113,10 @@ def _stage(index, stages, values) -> dict[str, Any]:
   record = dict(stages[0][index])
   name = claims.checkpoint_of(record["name"])
   for kind in ("greedy", "sampled"):
-    record[f"{kind}_pass_at_1"] = bootstrap.mean_interval(
-      values[f"{kind}/{name}"]
-    )
+    if f"{kind}/{name}" in values:
+      record[f"{kind}_pass_at_1"] = bootstrap.mean_interval(
+        values[f"{kind}/{name}"]
+      )
   for key in ("seconds", "train_tokens"):
     if key in record:
       record[key] = float(np.mean([run[index][key] for run in stages]))
@@ -141,10 +144,10 @@ def table(merged: Mapping[str, Any]) -> str:
   lines = ["| policy | greedy pass@1 | sampled pass@1 |", "| --- | --- | --- |"]
   lines += [
     f"| {s['name']} | {shown(s['greedy_pass_at_1'])}"
-    f" | {shown(s['sampled_pass_at_1'])} |"
+    f" | {shown(s['sampled_pass_at_1']) if 'sampled_pass_at_1' in s else '–'} |"
     for s in plain["stages"]
   ]
-  budgets = [p["budget"] for p in plain["curves"][0]["points"]]
+  budgets = [p["budget"] for c in plain["curves"][:1] for p in c["points"]]
   lines += ["", f"| method | {' | '.join(f'N={b}' for b in budgets)} |"]
   lines.append("| --- |" + " --- |" * len(budgets))
   for curve in plain["curves"]:

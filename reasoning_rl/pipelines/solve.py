@@ -7,7 +7,7 @@ import pathlib
 import ml_collections
 
 from reasoning_rl.evaluation import tree_view
-from reasoning_rl.pipelines import evaluate, train_prm, trees
+from reasoning_rl.pipelines import available, trees
 from reasoning_rl.pipelines import experiment as experiment_lib
 from reasoning_rl.pipelines import search as search_lib
 from reasoning_rl.pipelines import stage as stage_lib
@@ -44,9 +44,11 @@ def run(
 
 def _solve(stage, index, method, budget):
   experiment = stage.experiment
-  models = evaluate.available(stage)
-  policy = stage.policy(models.final)
-  params = experiment.search_params(policy, train_prm.load(stage, models.prm))
+  models = available.find_with_prm(stage)
+  policy = available.policy(stage, models.final)
+  params = experiment.search_params(
+    policy, available.reward_model(stage, models.prm)
+  )
   problems = experiment.problems("heldout", index, 1)
   searcher = search_lib.Searcher(
     experiment, search_lib.plan(experiment, method, budget)

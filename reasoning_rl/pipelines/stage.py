@@ -169,13 +169,13 @@ def open_stage(
     if jax.config.jax_compilation_cache_dir is None:
       jax.config.update("jax_compilation_cache_dir", str(workdir.path / _CACHE))
     experiment = experiment_lib.build(config, workdir.path)
-    for sentence in _introduced(experiment.task):
+    for sentence in introduced(experiment.task):
       progress.say(sentence)
     experiment.tokenizer.save(workdir.path / _tokenizer_name(config))
     yield Stage(experiment, workdir, progress)
 
 
-def _introduced(task: task_base.Task) -> list[str]:
+def introduced(task: task_base.Task) -> list[str]:
   """Makes a task ready; returns what a user should know of it."""
   said = list(getattr(task, "notes", ()))
   if isinstance(task, verdicts_lib.Prepared):

@@ -1,5 +1,6 @@
-"""A stage whose one dataset is small enough to work through by hand."""
+"""A stage whose one dataset is small, and a folder with a small tokenizer."""
 
+import json
 import pathlib
 
 import numpy as np
@@ -46,3 +47,39 @@ def fixture_collected(monkeypatch, tmp_path, trajectories):
   config = config_file.load(_CONFIGS / "arithmetic.py", "tiny")
   with stage_lib.open_stage(config, tmp_path / "run") as stage:
     yield stage
+
+
+# What the small tokenizer has learnt to write.
+_TEXTS = [
+  "Step 1: We have 12 + 7 = 19 pens.\n\nStep 2: So the answer is 19.\n",
+  "def add(a, b):\n    return a + b\n\n\nQuestion: How many are there?\n",
+  "- first\n- second\n\n$$\n\\frac{1}{2}\n$$\n\n```python\nx = 1\n```\n",
+] * 8
+
+
+@pytest.fixture(scope="session")
+def tokenizer_folder(tmp_path_factory):
+  """A folder with a byte-level tokenizer, its digits single, as SmolLM2's."""
+  import tokenizers
+  from tokenizers import pre_tokenizers as splits
+
+  tokenizer = tokenizers.Tokenizer(tokenizers.models.BPE())
+  tokenizer.pre_tokenizer = splits.Sequence(
+    [
+      splits.Digits(individual_digits=True),
+      splits.ByteLevel(add_prefix_space=False),
+    ]
+  )
+  tokenizer.decoder = tokenizers.decoders.ByteLevel()
+  trainer = tokenizers.trainers.BpeTrainer(
+    vocab_size=400,
+    special_tokens=["<|endoftext|>", "<|im_start|>", "<|im_end|>"],
+    initial_alphabet=sorted(splits.ByteLevel.alphabet()),
+    show_progress=False,
+  )
+  tokenizer.train_from_iterator(_TEXTS, trainer)
+  folder = tmp_path_factory.mktemp("tokenizer")
+  tokenizer.save(str(folder / "tokenizer.json"))
+  named = json.dumps({"eos_token": "<|im_end|>"})
+  (folder / "tokenizer_config.json").write_text(named)
+  return folder

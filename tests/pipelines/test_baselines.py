@@ -10,7 +10,7 @@ from reasoning_rl.pipelines import (
   baselines,
   collect,
   config_file,
-  evaluate,
+  learning,
   train_sft,
 )
 from reasoning_rl.pipelines import stage as stage_lib
@@ -45,7 +45,7 @@ def fixture_stage(tmp_path_factory):
 
 
 def test_every_baseline_makes_the_updates_of_the_loop(stage):
-  cost = lambda name: evaluate.learning_cost(stage.workdir, name)
+  cost = lambda name: learning.cost(stage.workdir, name)
   for name in stage.config.loop.baselines:
     assert cost(f"baseline_{name}")["updates"] == 2 * (3 + 2), name
   # Two iterations, two updates, four short solutions each.
