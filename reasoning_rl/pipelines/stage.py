@@ -167,18 +167,28 @@ def open_stage(
     if jax.config.jax_compilation_cache_dir is None:
       jax.config.update("jax_compilation_cache_dir", str(workdir.path / _CACHE))
     experiment = experiment_lib.build(config, workdir.path)
-    for sentence in _introduced(experiment.task):
-      progress.say(sentence)
     experiment.tokenizer.save(workdir.path / _tokenizer_name(config))
-    yield Stage(experiment, workdir, progress)
+    with _ready(experiment.task, progress):
+      yield Stage(experiment, workdir, progress)
 
 
-def _introduced(task: task_base.Task) -> list[str]:
-  """Makes a task ready; returns what a user should know of it."""
-  said = list(getattr(task, "notes", ()))
-  if isinstance(task, verdicts_lib.Prepared):
-    said.append(task.prepare())
-  return [sentence for sentence in said if sentence]
+@contextlib.contextmanager
+def _ready(
+  task: task_base.Task, progress: progress_lib.Progress
+) -> Iterator[None]:
+  """Has a task's verifier run meanwhile; says what a user should know of it."""
+  for sentence in getattr(task, "notes", ()):
+    progress.say(sentence)
+  if not isinstance(task, verdicts_lib.Prepared):
+    yield
+    return
+  try:
+    sentence = task.prepare()
+    if sentence:
+      progress.say(sentence)
+    yield
+  finally:
+    task.close()
 
 
 def _tokenizer_name(config) -> str:
