@@ -169,10 +169,9 @@ def open_stage(
     if jax.config.jax_compilation_cache_dir is None:
       jax.config.update("jax_compilation_cache_dir", str(workdir.path / _CACHE))
     experiment = experiment_lib.build(config, workdir.path)
-    for sentence in introduced(experiment.task):
-      progress.say(sentence)
     experiment.tokenizer.save(workdir.path / _tokenizer_name(config))
-    yield Stage(experiment, workdir, progress)
+    with _ready(experiment.task, progress):
+      yield Stage(experiment, workdir, progress)
 
 
 def introduced(task: task_base.Task) -> list[str]:
@@ -181,6 +180,20 @@ def introduced(task: task_base.Task) -> list[str]:
   if isinstance(task, verdicts_lib.Prepared):
     said.append(task.prepare())
   return [sentence for sentence in said if sentence]
+
+
+@contextlib.contextmanager
+def _ready(
+  task: task_base.Task, progress: progress_lib.Progress
+) -> Iterator[None]:
+  """Has a task's verifier run meanwhile; says what a user should know of it."""
+  try:
+    for sentence in introduced(task):
+      progress.say(sentence)
+    yield
+  finally:
+    if isinstance(task, verdicts_lib.Prepared):
+      task.close()
 
 
 def _tokenizer_name(config) -> str:
