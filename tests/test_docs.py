@@ -9,6 +9,8 @@ import re
 
 import pytest
 
+from reasoning_rl.data import boundaries
+from reasoning_rl.evaluation import results_schema
 from reasoning_rl.pipelines import config_file, search
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -80,3 +82,40 @@ def test_what_does_not_exist_is_noticed():
   assert is_setting("frontier.FrontierConfig.width")
   assert not is_setting("frontier.FrontierConfig.height")
   assert is_setting("extract.targets") and not is_setting("extract.nothing")
+
+
+RESULTS = (ROOT / "docs" / "results.md").read_text(encoding="utf-8")
+
+
+def schema_fields(spec) -> set[str]:
+  """Returns the names of all fields of a part of the schema."""
+  spec = getattr(spec, "spec", spec)
+  if isinstance(spec, list):
+    return schema_fields(spec[0])
+  if not isinstance(spec, dict):
+    return set()
+  return set(spec).union(*map(schema_fields, spec.values()))
+
+
+def test_the_schema_of_results_is_told_field_by_field():
+  named = set(re.findall(r"`(\w+)`", RESULTS))
+  assert schema_fields(results_schema._RESULTS) - named == set()
+
+
+def test_optional_fields_are_marked_and_required_ones_are_not():
+  rows = dict(re.findall(r"^\| (`schema`|`\w+`)(\??) \|", RESULTS, re.M))
+  for name, spec in results_schema._RESULTS.items():
+    optional = isinstance(spec, results_schema._Optional)
+    assert (rows[f"`{name}`"] == "?") == optional, name
+
+
+def test_every_role_and_verdict_of_the_schema_is_explained():
+  choices = results_schema._STAGE["role"].choices
+  choices += results_schema._COMPARISON["verdict"].choices
+  told = " ".join(RESULTS.split())
+  assert [word for word in choices if f"`{word}`" not in told] == []
+
+
+def test_every_kind_of_thought_is_told_what_it_suits():
+  told = (ROOT / "docs" / "thoughts.md").read_text(encoding="utf-8")
+  assert all(f"| `{kind}` |" in told for kind in boundaries.KINDS)

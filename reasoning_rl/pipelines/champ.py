@@ -164,7 +164,7 @@ def read(
   # Where a blank line ends a thought, lines are taken for paragraphs.
   gap = "\n\n" if experiment.config.data.thoughts == "paragraph" else "\n"
   ids = experiment.encode_solution((gap.join(solution.steps) + "\n",))
-  ends = np.array(cuts_lib.ends(experiment, ids))
+  ends = np.array(cuts_lib.ends(ids, experiment.boundary, experiment.end_ids))
   wrong = len(ends)
   if solution.first_error is not None:
     # As the tokenizer writes it: some compose characters.

@@ -255,7 +255,7 @@ def cut(
   """Returns the thoughts of a completion, and whether it is within limits."""
   ids = experiment.encode_solution((completion,))
   found, start = [], 0
-  for last in cuts.ends(experiment, ids):
+  for last in cuts.ends(ids, experiment.boundary, experiment.end_ids):
     part = ids[start : last + 1]
     start = last + 1
     text = experiment.tokenizer.decode(part)

@@ -71,10 +71,13 @@ def _human_eval(record: sources.Record) -> problem_set.Item:
   prompt = prompt.rstrip() + "\n"
   solution = record.text("canonical_solution", default="")
   test = cases.CheckTests(record.text("test"), setup=prompt)
+  lines = tuple(f"{line}\n" for line in solution.rstrip().split("\n"))
   return problem_set.Item(
-    question=prompt,
+    # Without its newline, which tokenizers join with the indent behind it: a
+    # model that has read the newline alone does not go on with a body.
+    question=prompt.rstrip(),
     answer=solution,
-    thoughts=tuple(f"{line}\n" for line in solution.rstrip().split("\n")),
+    thoughts=("\n", *lines) if solution.strip() else (),
     facts=(Tests(test, prompt, entry_point),),
     id=record.id("task_id"),
   )

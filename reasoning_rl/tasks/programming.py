@@ -16,8 +16,10 @@ Holistic and Contamination Free Evaluation of Large Language Models for Code
 (2403.07974).
 
 A completion that has a fenced block answers with its last one. One that has
-none goes on with HumanEval's header, up to the first line that the function
-does not own: a base model writes on.
+none, or that begins with an indented line, goes on with HumanEval's header, up
+to the first line that the function does not own: a base model writes on. That
+prompt ends without its newline, which belongs to the completion: tokenizers
+join it with the indent behind it.
 """
 
 from __future__ import annotations
@@ -107,6 +109,8 @@ class Code(problem_set.ProblemSet):
 
   def extract_answer(self, completion: str) -> str | None:
     """Returns the program's own text, None if there is none."""
+    if self.schema == "humaneval" and extract.continues(completion):
+      return extract.body_of(completion)
     if _FENCE in completion:
       return extract.last_block(completion)
     if self.schema == "humaneval" and completion.strip():

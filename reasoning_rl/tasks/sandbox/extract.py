@@ -39,6 +39,15 @@ def body_of(completion: str) -> str:
   return "\n".join(kept).rstrip() + "\n"
 
 
+def continues(text: str) -> bool:
+  """Returns whether a text goes on with a function's body, not with an answer.
+
+  What comes behind the body, fences included, is not the function's any more.
+  """
+  lines = [line for line in text.split("\n") if line.strip()]
+  return bool(lines) and lines[0][0].isspace() and _FENCE not in lines[0]
+
+
 def header_of(prompt: str, entry_point: str) -> str:
   """Returns what stands before the asked function: imports and helpers."""
   lines = prompt.split("\n")
@@ -53,14 +62,17 @@ def program_of(
 ) -> str | None:
   """Returns the program that an answer holds, None if there is none.
 
-  A text with fences is an answer to a question: its last block counts, after
-  the prompt's imports and helpers. A text without continues the prompt.
+  A text that begins with an indented line, or has no fences, continues the
+  prompt. Any other is an answer to a question: its last block counts, after the
+  prompt's imports and helpers.
 
   Args:
     text: What the model wrote.
     prompt: The beginning of the program, as in HumanEval; "" for none.
     entry_point: The asked function's name in the prompt.
   """
+  if prompt and continues(text):
+    return prompt + body_of(text)
   if _FENCE in text:
     block = last_block(text)
     return None if block is None else header_of(prompt, entry_point) + block

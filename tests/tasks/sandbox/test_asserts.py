@@ -167,6 +167,13 @@ def test_a_completion_continues_the_prompt_up_to_the_next_thing():
   assert extract.program_of(text, prompt, "f") == prompt + (
     "  y = x\n\n  return y\n"
   )
+  # Fences behind the function are not the function's, as little as prose.
+  talk = "\n  y = x\n  return y\n\n# Test it\n```\n\nThis function ...\n"
+  assert extract.program_of(talk, prompt, "f") == (
+    prompt + "\n  y = x\n  return y\n"
+  )
+  assert not extract.continues("  ```python\nx = 1\n```\n")
+  assert not extract.continues(" \n") and not extract.continues("Sure.\n  x")
   # A block comes after the prompt's imports and helpers, not its function.
   assert extract.program_of(BLOCK, prompt, "f") == (
     "import math\n\ndef f():\n  return 1\n"
