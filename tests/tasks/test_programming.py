@@ -1,4 +1,4 @@
-"""Tests of programming problems; the verifier's own are in tests/tasks/sandbox."""
+"""Programming problems; their verifier is tested in tests/tasks/sandbox."""
 
 from __future__ import annotations
 
