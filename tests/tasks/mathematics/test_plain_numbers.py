@@ -94,7 +94,7 @@ def test_grade_school_problems_want_a_number_and_others_an_expression(tmp_path):
     "question": "How many?",
     "problem": "How many?",
     "answer": "48/2=24\n24-6=18\n#### 18",
-    "solution": "",
+    "solution": "We think.",
   }
   paid = {}
   for schema in ("gsm8k", "aime", "math"):
