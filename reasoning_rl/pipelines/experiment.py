@@ -350,7 +350,7 @@ def _build(config, directory) -> Experiment:
     **texts.sizes(config.data, task, boundary.every),
   )
   _check_context(experiment)
-  lengths.check(config, experiment.thinking)
+  lengths.check(config, experiment.thinking, experiment.completion_size)
   methods.check(config)
   return experiment
 
