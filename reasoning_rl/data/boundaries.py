@@ -30,6 +30,9 @@ from reasoning_rl.data import tokenizers
 KINDS = ("newline", "paragraph", "step", "every-N")
 _MARKER = "Step"
 _NO_TOKEN = -1
+# The texts of ids: what the newline or the blank line is followed by.
+_NEWLINE = re.compile(r"\n[ \t]*\Z")
+_PARAGRAPH = re.compile(r"\n[ \t\r]*\n[ \t]*\Z")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -148,6 +151,7 @@ def boundary(tokenizer: tokenizers.Tokenizer, kind: str) -> Boundary:
 
   "newline": every id whose text ends with a newline. "paragraph": every id
   whose text ends with two, and an id that ends with one before the newline.
+  Blanks may follow a newline in its id, as GPT-2's vocabulary has them.
   "step": the word "Step" at the beginning of a line. What ends the thought is
   the marker, newline and word, since nothing can be known of a word before it
   is there: the thought after it begins with the step's number, and a "Step"
@@ -177,10 +181,10 @@ def _patterns(tokenizer, kind, text_of) -> list[tuple[int, ...]]:
   that = lambda test: [i for i, text in enumerate(text_of) if test(text)]
   newline = that(lambda text: text.endswith("\n"))
   if kind == "newline":
-    return [(i,) for i in newline]
+    return [(i,) for i in that(_NEWLINE.search)]
   if kind == "paragraph":
-    double = that(lambda text: text.endswith("\n\n"))
-    plain = that(lambda text: text == "\n")
+    double = that(_PARAGRAPH.search)
+    plain = that(_NEWLINE.match)
     first = [i for i in newline if i not in set(double)]
     return [(i,) for i in double] + [(i, j) for i in first for j in plain]
   whole = that(lambda text: text.endswith("\n" + _MARKER))

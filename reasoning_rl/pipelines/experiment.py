@@ -123,6 +123,11 @@ class Experiment:
     return None if self.shared_trunk else self.prm
 
   @property
+  def has_base(self) -> bool:
+    """Whether learning starts from a pretrained model or trains adapters."""
+    return bool(self.config.model.path or self.policy.config.lora_rank)
+
+  @property
   def adapters(self) -> str | None:
     """Which parameters learn, where the others are a base; None: all do."""
     network = self.policy.config
@@ -345,7 +350,7 @@ def _build(config, directory) -> Experiment:
     **texts.sizes(config.data, task, boundary.every),
   )
   _check_context(experiment)
-  lengths.check(config, experiment.thinking)
+  lengths.check(config, experiment.thinking, experiment.completion_size)
   methods.check(config)
   return experiment
 

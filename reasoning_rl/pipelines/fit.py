@@ -150,7 +150,7 @@ def _loop(
   return _whole(state, base), notes
 
 
-def _split_base(params, adapters, mesh):
+def _split_base(params, adapters, mesh, fingerprint=None):
   """Returns what learns, () or (the base,), and what checkpoints say of it."""
   if adapters is None:
     return params, (), {}
@@ -160,7 +160,8 @@ def _split_base(params, adapters, mesh):
   )
   # Where it lies already, it is not copied.
   base = jax.device_put(base, shardings)
-  return params, (base,), {"base": partition.fingerprint(base)}
+  fingerprint = fingerprint or partition.fingerprint(base)
+  return params, (base,), {"base": fingerprint}
 
 
 def _whole(state, base) -> Any:
@@ -187,7 +188,10 @@ def abstract_of(tree: Any) -> Any:
 
 
 def load_params(
-  directory: pathlib.Path, params: Any, mesh: jax.sharding.Mesh
+  directory: pathlib.Path,
+  params: Any,
+  mesh: jax.sharding.Mesh,
+  fingerprints: dict[frozenset[str], str] | None = None,
 ) -> Any:
   """Returns the parameters of a learner's newest checkpoint.
 
@@ -195,6 +199,8 @@ def load_params(
     directory: The learner's checkpoints.
     params: Parameters, or their shapes; of adapters, with their base.
     mesh: Where the parameters are to live.
+    fingerprints: Of these parameters' bases by what is saved beside them; gets
+      those that it lacks, so that a base is read through once.
 
   Raises:
     CheckpointError: If there is none, or if it was trained on another base.
@@ -202,9 +208,14 @@ def load_params(
   base = ()
   if has_base(directory):
     saved = checkpoint_lib.leaf_names(directory)
+    known = {} if fingerprints is None else fingerprints
     params, base, notes = _split_base(
-      params, lambda name: f"params/{name}" in saved, mesh
+      params,
+      lambda name: f"params/{name}" in saved,
+      mesh,
+      known.get(frozenset(saved)),
     )
+    known[frozenset(saved)] = notes["base"]
     _check_base(directory, None, notes["base"])
   optimizer = optimizer_lib.make_optimizer(optimizer_lib.OptimizerConfig())
   abstract = train_step_lib.abstract_state(params, optimizer, mesh).params

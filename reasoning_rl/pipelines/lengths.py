@@ -21,8 +21,15 @@ from reasoning_rl.decoding import thinking as thinking_lib
 def check(
   config: ml_collections.ConfigDict,
   thinking: thinking_lib.ThinkingConfig | None,
+  completion_size: int,
 ) -> None:
-  """Refuses sizes that are no rising sequence, and budgets of no thinking."""
+  """Refuses sizes that are no rising sequence, and thinking without room.
+
+  Args:
+    config: The whole config.
+    thinking: What `thinking` returns of it.
+    completion_size: Tokens that a completion may have.
+  """
   buckets = tuple(config.data.buckets)
   budgets = tuple(config.evaluate.thinking_budgets)
   if budgets and thinking is None:
@@ -34,6 +41,17 @@ def check(
     raise ValueError(
       f"evaluate.thinking_budgets is {budgets} and data.buckets"
       f" {buckets}; give rising sizes, such as (64, 128)."
+    )
+  if thinking is None:
+    return
+  longest = max((thinking.max_tokens, *budgets))
+  needed = longest + len(thinking.end_ids)
+  if needed >= completion_size:
+    raise ValueError(
+      f"thinking of {longest} tokens and its delimiter of"
+      f" {len(thinking.end_ids)} leave no room for an answer in a completion of"
+      f" {completion_size}: lower thinking.max_tokens and"
+      " evaluate.thinking_budgets, or raise data.max_completion_tokens."
     )
 
 

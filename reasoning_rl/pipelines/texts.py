@@ -45,6 +45,12 @@ def sizes(
         f"data.{key} is {size[key]} and the task {task.name!r} has no bound of"
         " its own: set it to 1 or more."
       )
+  if every > size["max_thought_tokens"]:
+    raise ConfigError(
+      f"data.thoughts is 'every-{every}' and a thought has"
+      f" {size['max_thought_tokens']} tokens at most: set"
+      f" data.max_thought_tokens to {every} or more."
+    )
   longest = size["max_thoughts"] * size["max_thought_tokens"]
   return {
     "prompt_size": size["max_prompt_tokens"],

@@ -5,7 +5,8 @@ What counts is the last line that is not blank, and it must state one number:
   The answer is 7.     So the final answer is: $7     #### 7     \boxed{7}
 
 A sentence may stand before the statement on its line, and a known unit after
-the number. Commas group thousands, and zeros that end a decimal mean nothing:
+the number. An earlier line that speaks of the answer without a digit states
+nothing. Commas group thousands, and zeros that end a decimal mean nothing:
 "1,200.0 grams" is "1200". Everything else gives None: an answer that is stated
 twice and differently, or hedged, or denied; two numbers, an equation, a
 fraction, a percentage, a number in words; a comma out of place; text after the
@@ -39,6 +40,8 @@ _STATEMENT = re.compile(
 _BEFORE = re.compile(
   r"(?:.*[.!?] )?(?:(?:so|thus|hence|therefore|and),? )?", re.I | re.A
 )
+# A line without one ("To find the answer, we add.") states nothing.
+_DIGIT = re.compile(r"\d")
 _OPEN, _CLOSE = "<think>", "</think>"
 
 
@@ -57,9 +60,13 @@ def extract(text: str, units: Collection[str] = ()) -> str | None:
   if _OPEN in text:
     return None
   lines = [line.strip(" ") for line in text.split("\n") if line.strip(" ")]
-  stated = [_stated(line, units) for line in lines if _MENTION.search(line)]
   if not lines or not _MENTION.search(lines[-1]):
     return None
+  stated = [
+    _stated(line, units)
+    for line in lines
+    if _MENTION.search(line) and (line is lines[-1] or _DIGIT.search(line))
+  ]
   return stated[0] if len(set(stated)) == 1 else None
 
 

@@ -46,6 +46,11 @@ class MathAnswered(problem_set.ProblemSet):
     return False
 
   @property
+  def numeric(self) -> bool:
+    """Whether an answer must be a plain number where the gold one is."""
+    return False
+
+  @property
   def told(self) -> str:
     """How the answer is to be given."""
     if self.reasoning == "none":
@@ -94,7 +99,10 @@ class MathAnswered(problem_set.ProblemSet):
   @functools.cached_property
   def _verifier(self) -> verifier.MathVerifier:
     return verifier.MathVerifier(
-      self.workers, self.deadline, unordered_lists=self.unordered
+      self.workers,
+      self.deadline,
+      unordered_lists=self.unordered,
+      numeric=self.numeric,
     )
 
 

@@ -63,6 +63,11 @@ class MathProblems(math_answers.MathAnswered):
     """Whether the order of several answers is free."""
     return self.schema == "olympiadbench"
 
+  @property
+  def numeric(self) -> bool:
+    """Whether an answer must be a plain number where the gold one is."""
+    return self.schema in ("gsm8k", "aime")
+
   def read(self, record: sources.Record) -> problem_set.Item:
     """Returns a record's problem."""
     return {

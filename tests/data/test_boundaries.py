@@ -151,8 +151,8 @@ SUBWORDS = types.SimpleNamespace(
   bos_id=None,
   end_id=1,
   thought_end_id=2,
-  save=None,
-  fingerprint=None,
+  save=lambda path: None,
+  fingerprint=lambda: "",
   decode=lambda ids: "".join(PIECES[i] for i in ids),
   encode=_encode,
 )
@@ -160,10 +160,40 @@ SUBWORDS = types.SimpleNamespace(
 
 def test_kinds_find_all_ids_of_a_subword_vocabulary():
   find = lambda kind: set(boundaries.boundary(SUBWORDS, kind).patterns)
-  assert find("newline") == {(2,), (3,), (4,), (5,), (11,)}
-  assert find("paragraph") == {(3,), (5,), (2, 2), (4, 2), (11, 2)}
+  assert find("newline") == {(2,), (3,), (4,), (5,), (11,), (12,)}
+  pairs = {(i, j) for i in (2, 4, 11) for j in (2, 12)}
+  assert find("paragraph") == {(3,), (5,)} | pairs
   lines = (2, 3, 4, 5, 11)
   assert find("step") == {(13,)} | {(i, 8) for i in lines}
+
+
+def test_newlines_are_found_in_ids_that_end_with_blanks():
+  # GPT-2's rule keeps a newline and the indentation behind it in one piece.
+  library = pytest.importorskip("tokenizers")
+  model = library.Tokenizer(library.models.BPE())
+  model.pre_tokenizer = library.pre_tokenizers.ByteLevel(add_prefix_space=False)
+  model.decoder = library.decoders.ByteLevel()
+  alphabet = library.pre_tokenizers.ByteLevel.alphabet()
+  trainer = library.trainers.BpeTrainer(
+    vocab_size=300, initial_alphabet=alphabet, show_progress=False
+  )
+  model.train_from_iterator(["ab\n    cd\n\n    ef\n"] * 50, trainer)
+  tokenizer = types.SimpleNamespace(
+    **vars(SUBWORDS) | {"vocab_size": model.get_vocab_size()}
+  )
+  tokenizer.decode = model.decode
+  text = "ab\n    cd\n\n    ef\n"
+  tokens = np.array([model.encode(text).ids], np.int32)
+  pieces = [model.decode([i]) for i in tokens[0]]
+  assert "\n   " in pieces and "\n\n   " in pieces
+  split = {}
+  for kind in ("newline", "paragraph"):
+    found = boundaries.boundary(tokenizer, kind)
+    ends = np.flatnonzero(boundaries.ends(found, tokens)[0]) + 1
+    parts = np.split(tokens[0], ends)
+    split[kind] = [model.decode(list(part)) for part in parts if part.size]
+  assert split["newline"] == ["ab\n   ", " cd\n\n   ", " ef\n"]
+  assert split["paragraph"] == ["ab\n    cd\n\n   ", " ef\n"]
 
 
 def test_steps_begin_with_their_numbers():

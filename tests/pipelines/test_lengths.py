@@ -13,6 +13,7 @@ from reasoning_rl.pipelines import (
   config_file,
   lengths,
   sampler,
+  texts,
   thinking_curve,
   train_policy,
 )
@@ -20,6 +21,7 @@ from reasoning_rl.pipelines import experiment as experiment_lib
 from reasoning_rl.pipelines import stage as stage_lib
 from reasoning_rl.pipelines.errors import ConfigError
 from reasoning_rl.rl import advantages
+from reasoning_rl.tasks import registry
 
 _CONFIGS = pathlib.Path(__file__).parents[2] / "configs"
 
@@ -96,6 +98,62 @@ def test_budgets_of_no_thinking_are_refused(tmp_path):
   config.evaluate.thinking_budgets = (2, 1)
   with pytest.raises(ConfigError, match=r"thinking_budgets is \(2, 1\)"):
     experiment_lib.build(config, tmp_path)
+
+
+@pytest.mark.parametrize(
+  ("max_tokens", "budgets", "refused"),
+  [(18, (), False), (19, (), True), (3, (4, 18), False), (3, (4, 19), True)],
+)
+def test_thinking_has_to_leave_room_for_an_answer(max_tokens, budgets, refused):
+  config = load(**{"thinking.end": "=", "thinking.max_tokens": max_tokens})
+  with config.unlocked():
+    config.evaluate.thinking_budgets = budgets
+  control = lengths.thinking(config.thinking, _Equals())
+  if not refused:
+    lengths.check(config, control, 20)
+    return
+  with pytest.raises(ValueError, match="19 tokens .* leave no room .* of 20"):
+    lengths.check(config, control, 20)
+
+
+class _Equals:
+  """A tokenizer of one token."""
+
+  vocab_size, pad_id, bos_id, end_id, thought_end_id = 3, 0, None, 1, 2
+
+  def encode(self, text):
+    return [2] * len(text)
+
+  def decode(self, ids):
+    return "=" * len(list(ids))
+
+  def save(self, path):
+    pass
+
+  def fingerprint(self):
+    return ""
+
+
+def test_an_experiment_refuses_thinking_that_fills_its_completions(
+  experiment, tmp_path
+):
+  size = experiment.completion_size
+  config = load(**{"thinking.end": "=", "thinking.max_tokens": size})
+  with pytest.raises(ConfigError, match="leave no room for an answer"):
+    experiment_lib.build(config, tmp_path)
+
+
+@pytest.mark.parametrize(("size", "refused"), [(24, True), (64, False)])
+def test_a_thought_has_to_hold_the_tokens_it_ends_after(size, refused):
+  data = load().data
+  task = registry.make("arithmetic")
+  with data.unlocked():
+    data.max_thought_tokens = size
+  if not refused:
+    assert texts.sizes(data, task, 64)["thought_size"] == 64
+    return
+  with pytest.raises(ConfigError, match="'every-64' .* 24 tokens at most"):
+    texts.sizes(data, task, 64)
 
 
 def test_accuracy_is_measured_at_each_cap_of_thinking(tmp_path):

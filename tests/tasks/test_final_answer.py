@@ -41,6 +41,8 @@ _GIVEN = {
   "The answer is 7.\nThe answer is 7.": "7",
   "The answer is 7.\n#### 7.0": "7",
   "   The answer is 7.   \n\n": "7",
+  "To find the answer, we add.\nThe answer is 7.": "7",
+  "The answer is the sum.\n3 + 4 = 7\nThe answer is 7.": "7",
   "<think>The answer is 9.</think>\nThe answer is 7.": "7",
 }
 
@@ -113,6 +115,10 @@ _NONE = [
   "\\fbox{7}",
   "$\\boxed{7}",
   "The answer is not 8.\nThe answer is 7.",
+  "To find the answer, we add 3.\nThe answer is 7.",
+  "The answer is ٨.\nThe answer is 7.",
+  "The answer is 7.\nTo find the answer, we add.",
+  "To find the answer, we add.\nThe answer is 7.\nThe answer is 8.",
   "The answer is 7.\nNo, wait.",
   "The answer is 7.\nOr is it?",
   "The answer is 7. Or maybe 8.",

@@ -20,7 +20,7 @@ import numpy as np
 
 from reasoning_rl.models import network as network_lib
 from reasoning_rl.models import transformer
-from reasoning_rl.models.pretrained import families, safetensors_file
+from reasoning_rl.models.pretrained import families, safetensors_folder
 from reasoning_rl.models.pretrained import parameter_names as names_lib
 from reasoning_rl.models.pretrained.source import PretrainedError, TensorInfo
 
@@ -191,37 +191,9 @@ def _write_weights(
   infos = {n: TensorInfo(p.file_shape, dtype) for n, p in table.items()}
   # One tensor at a time is on the host.
   fetch = lambda name: table[name].to_file(np.asarray(leaves[name]))
-  shards = _shards(infos, max_shard_bytes)
-  weight_map = {}
-  for number, names in enumerate(shards, start=1):
-    file = safetensors_file.WEIGHTS
-    if len(shards) > 1:
-      file = f"model-{number:05}-of-{len(shards):05}.safetensors"
-    part = {name: infos[name] for name in names}
-    safetensors_file.write_stream(folder / file, part, fetch)
-    weight_map |= dict.fromkeys(names, file)
-  if len(shards) > 1:
-    size = sum(_bytes(info) for info in infos.values())
-    index = {"metadata": {"total_size": size}, "weight_map": weight_map}
-    _write_json(folder / safetensors_file.INDEX, index)
-
-
-def _shards(infos: Mapping[str, TensorInfo], max_bytes: int) -> list[list[str]]:
-  """Returns the names of the tensors in each file, in the model's order."""
-  shards: list[list[str]] = [[]]
-  room = max_bytes
-  for name, info in infos.items():
-    if shards[-1] and _bytes(info) > room:
-      shards.append([])
-      room = max_bytes
-    shards[-1].append(name)
-    room -= _bytes(info)
-  return shards
-
-
-def _bytes(info: TensorInfo) -> int:
-  size = 4 if info.dtype == "F32" else 2
-  return size * int(np.prod(info.shape, dtype=np.int64))
+  safetensors_folder.write_folder(
+    folder, infos, fetch, max_shard_bytes=max_shard_bytes
+  )
 
 
 def _write_json(path: pathlib.Path, values: Mapping[str, Any]) -> None:

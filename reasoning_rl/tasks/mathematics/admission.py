@@ -39,6 +39,7 @@ _LONG = re.compile(rf"[0-9]{{{MAX_DIGITS + 1},}}")
 _EXPONENT = re.compile(r"\^ ?\{? ?-?([0-9]+)")
 _TOWER = re.compile(r"\^ ?(?:\{[^{}]*(?:\{[^{}]*\}[^{}]*)*\^|[^{}]\^|\()")
 _FACTORIAL = re.compile(r"(?<![0-9])[0-9]{1,2}!(?![!0-9])")
+_SIGNED_EXPONENT = re.compile(r"[0-9.][eE][+-][0-9]")
 _ASSIGNED = re.compile(r"[a-zA-Z](?:_(?:[0-9a-z]|\{[0-9a-z]{1,2}\}))? ?= ?")
 
 
@@ -67,6 +68,8 @@ def _one(text: str) -> str | None:
     text = normalise.clean(text)
   except normalise.Malformed:
     return None
+  if _SIGNED_EXPONENT.search(text):
+    return None  # 2e+3, which may be 2000 and may be a sum.
   text = text.replace(normalise.OPEN_SET, r"\{")
   text = text.replace(normalise.CLOSE_SET, r"\}")
   text = _FUNCTIONS.sub(r"\\\1 ", text)

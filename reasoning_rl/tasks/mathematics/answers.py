@@ -5,6 +5,8 @@ value of), ±∞, a word, the letter of a choice, or a tuple, an interval, a set
 or a list of these. Rules where people differ:
 
 * A decimal equals a rational only if it is that number: 0.33 is not 1/3.
+* 2e3 is 2000 and 1e-3 is 0.001; 2e+3 and 2E-3 are left open, for e and E may
+  be symbols there; 2e + 3, with blanks, is the sum.
 * n % is n/100, never n.
 * 1,234 and 12{,}345 are numbers; inside brackets a comma always separates.
 * A unit counts where both sides give one (5 cm = 0.05 m); one side's alone is

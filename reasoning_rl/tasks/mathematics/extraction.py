@@ -16,7 +16,8 @@ from typing import NamedTuple
 from reasoning_rl.tasks.mathematics import answers, judging, normalise, reading
 
 MAX_SEGMENT = 200_000  # Characters; a longer one has no answer.
-MAX_MARKS = 64
+MAX_MARKS = 64  # Phrases that only lead to a box count too.
+MAX_PHRASE = 2000  # Characters behind "the answer is"; no answer is as long.
 MIN_ECHO = 20  # A shorter prompt may by chance be part of an answer.
 
 
@@ -38,7 +39,7 @@ class Mark(NamedTuple):
 
 _SPACE = " \t\r\n"
 _BOX = re.compile(r"\\(?:boxed|fbox)(?![a-zA-Z])\s*")
-_HASH = re.compile(r"[ \t]*####(?!#)[ \t]*(.*)")
+_HASH = re.compile(r"^[ \t]*####(?!#)[ \t]*(.*)", re.MULTILINE)
 _HEADING = re.compile(r"[*\s]*[a-zA-Z]{3,}[*]*[ :]")
 _PHRASE = re.compile(
   r"\banswer\b(?:\*\*|[ \t])*(?:\bis\b|:|=)(?:\*\*(?=\s)|\s|:)*",
@@ -137,23 +138,20 @@ def _marks(segment: str) -> list[Mark] | None:
   if marks is None:
     return None
   boxes = list(marks)
-  at = segment.find("####")
-  while at >= 0 and len(marks) <= MAX_MARKS:
-    line = segment.rfind("\n", 0, at) + 1
-    match = _HASH.match(segment, line)
-    end = match.end() if match else at + 4
-    if match and not _HEADING.match(match[1]):
-      if not _restates(segment, match.start(1), end, boxes):
-        marks.append(Mark(match[1].strip(_SPACE), match.start(), end, False))
-    at = segment.find("####", end)
-  lower = segment.lower() if segment.isascii() else segment
-  at = lower.find("answer")
-  while at >= 0 and len(marks) <= MAX_MARKS:
-    match = _PHRASE.match(segment, at)
-    mark = _phrase(segment, match, boxes) if match else None
+  for match in _HASH.finditer(segment):
+    if _HEADING.match(match[1]):
+      continue
+    start, end = match.span(1)
+    if not _restates(segment, start, end, boxes):
+      marks.append(Mark(match[1].strip(_SPACE), match.start(), end, False))
+    if len(marks) > MAX_MARKS:
+      return None
+  for count, match in enumerate(_PHRASE.finditer(segment), start=1):
+    if count > MAX_MARKS:
+      return None
+    mark = _phrase(segment, match, boxes)
     if mark is not None:
       marks.append(mark)
-    at = lower.find("answer", at + 6)
   marks.sort(key=lambda mark: mark.end)
   # A sentence about the answer is none, unless it has the last word.
   marks = [
@@ -212,11 +210,14 @@ def _phrase(
 ) -> Mark | None:
   """Returns the answer behind "the answer is", None if it is a box's."""
   start = match.end()
-  stop = _SENTENCE_END.search(segment, start)
-  end = stop.start() if stop else len(segment)
+  limit = start + MAX_PHRASE
+  stop = _SENTENCE_END.search(segment, start, limit)
+  end = stop.start() if stop else min(len(segment), limit)
   closed = stop is not None
   if _restates(segment, start, end, boxes):
     return None
+  if limit < len(segment) and end >= limit - 1:  # Cut off: read as no answer.
+    return Mark(segment[start:limit], match.start(), limit, True)
   text = segment[start:end].strip(_SPACE)
   if text.startswith("**"):
     text = text[2:].strip(_SPACE)

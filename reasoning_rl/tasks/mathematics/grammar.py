@@ -8,7 +8,8 @@ r"""Expressions on a strict grammar -> exact values.
             | \frac{sum}{sum} | \binom{sum}{sum} | \sqrt[n]{sum} | \pi
             | integer \frac{integer}{integer}           (a mixed number)
 
-What people read in two ways is not covered: 1/2x, 2^3^2, (2)3. Functions,
+What people read in two ways is not covered: 1/2x, 2^3^2, (2)3, and 2e+3, where
+e may be a symbol; 2e3 and 1e-3 have one reading. Functions,
 absolute values and symbolic exponents are not covered either. Length, depth,
 digits, exponents and results are bounded; nothing is evaluated beyond.
 """
@@ -34,6 +35,8 @@ _TOKEN = re.compile(
   r"|(?P<operator>[-+*/^(){}\[\]!%])"
 )
 _SPACE = re.compile(r" *")
+# A product with e or E, but for 1e-3: nobody writes a factor of 1.
+_SIGNED_EXPONENT = re.compile(r"(?!1[eE])[0-9.]+[eE][+-][0-9]+")
 _INTEGER = re.compile(r"[+-]?[0-9]{1,100}")
 _DECIMAL = re.compile(r"([+-]?)([0-9]{0,100})\.([0-9]{1,100})")
 _QUOTIENT = re.compile(
@@ -143,6 +146,8 @@ class _Parser:
         raise Malformed("a sign that no expression has")
       kind = match.lastgroup
       token = match.group()
+      if kind == "number" and _SIGNED_EXPONENT.fullmatch(token):
+        raise NotCovered("an exponent with a sign, or a sum with e")
       if kind == "operator":
         kind = token
       elif kind == "word":

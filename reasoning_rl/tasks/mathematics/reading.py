@@ -54,6 +54,11 @@ _UNIT_WORDS = re.compile(
   r"(?:/[a-zA-Z]+(?:\^\{?[1-9]\}?)?)?)\.?"
 )
 _BARE_NUMBER = re.compile(r"[-+]?[0-9][0-9,./ ]*")
+_PLAIN_NUMBER = re.compile(
+  r"[-+]?(?:(?:[0-9]+(?:\.[0-9]+)?|\.[0-9]+)(?: ?%)?"
+  r"|(?P<fraction>[0-9]+ ?/ ?[0-9]+|\\frac\{[-+]?[0-9]+\}\{[0-9]+\})"
+  r"|[0-9]+ [0-9]+/[0-9]+|[0-9]+ ?\\frac\{[0-9]+\}\{[0-9]+\})"
+)
 _VARIABLE = re.compile(
   r"[a-zA-Z](?:_(?:[0-9a-zA-Z]|\{[0-9a-zA-Z]{1,3}\}))?'?(?:\([a-z]\))?"
   r"|\\(?:alpha|beta|gamma|theta|lambda|mu|phi|angle [A-Z]{1,3})"
@@ -67,6 +72,30 @@ def read(text: str) -> Answer | Unread:
   if len(text) > normalise.MAX_CHARS:  # No long text in the cache.
     return Unread(True, "the answer is too long")
   return _read(text)
+
+
+def is_plain_number(text: str) -> bool:
+  """Returns whether a text is a number that needs no working out.
+
+  That is an integer, a decimal, a fraction that is not whole, a mixed number or
+  a percentage, in brackets or not; a unit and a variable may stand beside it.
+  """
+  found = read(text)
+  if not isinstance(found, Answer) or found.kind != "number":
+    return False
+  text = normalise.clean(text)
+  if _word(text) is not None:
+    return True
+  text = _THOUSANDS.sub(lambda group: group[0].replace(",", ""), text)
+  if found.variable:
+    text = text.partition("=")[2].strip()
+  text = _without_unit(text)[0].strip()
+  if text.startswith("(") and text.endswith(")"):
+    text = text[1:-1].strip()
+  match = _PLAIN_NUMBER.fullmatch(text)
+  if match is None:
+    return False
+  return match["fraction"] is None or not isinstance(found.value, int)
 
 
 @functools.lru_cache(maxsize=1 << 14)

@@ -102,6 +102,7 @@ def _plural(word: str) -> str:
 
 
 _TABLE = _table()
+_SCALED = {name for name, scale in _TABLE.values() if scale != 1} - {"dollars"}
 _POWERS = {"square": 2, "sq": 2, "cubic": 3, "cu": 3}
 _SUFFIXES = {"squared": 2, "cubed": 3}
 _SYMBOL = re.compile(r"([a-zA-Z_]+)(?:\^\{?([1-9])\}?|([23]))?")
@@ -130,6 +131,16 @@ def read(text: str) -> Unit | None:
     scale *= Fraction(1, 1000) ** exponent
   kept = sorted(item for item in dimensions.items() if item[1])
   return Unit(tuple(kept), scale)
+
+
+def is_plain_count(unit: Unit) -> bool:
+  """Returns whether a unit cannot have scaled a number: apples, not km.
+
+  So is dollars, as amounts are in dollars where nothing else is said.
+  """
+  if len(unit.dimensions) != 1 or unit.dimensions[0][1] != 1:
+    return False
+  return unit.scale == 1 and unit.dimensions[0][0] not in _SCALED
 
 
 def _power(text: str) -> tuple[str, Fraction, int] | None:

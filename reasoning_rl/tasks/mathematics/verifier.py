@@ -28,13 +28,14 @@ class MathVerifier:
     version: Changes whenever verdicts change; stored with every verdict.
   """
 
-  version = "mathematics-1"
+  version = "mathematics-2"
 
   def __init__(
     self,
     worker_count: int = 2,
     deadline: float = 5.0,
     unordered_lists: bool = False,
+    numeric: bool = False,
     memory_bytes: int = workers.MEMORY_BYTES,
   ):
     """Checks that math-verify is installed, if it is asked for.
@@ -44,12 +45,14 @@ class MathVerifier:
         does not cover undecided.
       deadline: Seconds that one verdict of math-verify may take.
       unordered_lists: Whether the order of a bare list, as in `1, 2`, is free.
+      numeric: Whether an answer must be a plain number where the gold one is.
       memory_bytes: Address space of a process.
 
     Raises:
       extras.MissingExtraError: If math-verify is not installed.
     """
     self._unordered_lists = unordered_lists
+    self._numeric = numeric
     self._pool = None
     if worker_count:
       self._pool = workers.WorkerPool(worker_count, deadline, memory_bytes)
@@ -149,7 +152,8 @@ class MathVerifier:
   def statistics(self) -> dict[str, int]:
     """Returns how many verdicts there were, by `path/verdict[/reason]`.
 
-    Paths: `no answer`, `exact`, `math_verify`; `gold` where the gold answer is
+    Paths: `no answer`, `exact`, `math_verify`; `number` where both
+    have to be plain numbers; `gold` where the gold answer is
     none; `refused` where math-verify must not see an answer; `not covered`
     where there is no math-verify.
     """
@@ -172,6 +176,8 @@ class MathVerifier:
     """Returns the verdict and its path, `open` if math-verify is to say."""
     if answer is None:
       return Verdict.WRONG, "no answer"
+    if self._numeric and reading.is_plain_number(gold):
+      return judging.judge_number(gold, answer), "number"
     verdict = judging.judge(gold, answer, self._unordered_lists)
     if verdict is not Verdict.UNDECIDED:
       return verdict, "exact"

@@ -103,7 +103,6 @@ def decimals() -> Iterator[tuple[str, str]]:
     yield text, text + "0"
     yield text, text.replace("0.", ".", 1)
     yield text, rf"\frac{{{value.numerator}}}{{{value.denominator}}}"
-    yield text, f"{int(value * 1000)}e-3"
     yield text, rf"{int(value * 1000)} \times 10^{{-3}}"
     yield text, f"${text}$"
 

@@ -10,7 +10,13 @@ import time
 
 import pytest
 
-from reasoning_rl.tasks.mathematics import answers, judging, reading, verifier
+from reasoning_rl.tasks.mathematics import (
+  admission,
+  answers,
+  judging,
+  reading,
+  verifier,
+)
 from reasoning_rl.tasks.mathematics.judging import Verdict
 
 HERE = pathlib.Path(__file__).parent
@@ -106,6 +112,35 @@ def test_identities_of_radicals_hold_or_stay_open(gold, answer):
   nested = "5+2" in answer  # A root of a sum is not covered.
   expected = Verdict.UNDECIDED if nested else Verdict.CORRECT
   assert judging.judge(gold, answer) is expected
+
+
+@pytest.mark.parametrize("number", ["2e+3", "2e-3", "1.5e+3", "2E+3", "-2E-3"])
+def test_an_exponent_with_a_sign_may_be_a_sum_and_is_left_open(number):
+  with verifier.MathVerifier(worker_count=0) as exact:
+    for gold, answer in (
+      (number, "2000"),
+      ("2000", number),
+      ("0.002", number),
+      ("1500", number),
+      (number.replace("e", "e ").replace("E", "E "), number.replace("+", "-")),
+    ):
+      verdict = exact.verify(gold, rf"\boxed{{{answer}}}")
+      assert verdict is Verdict.UNDECIDED
+  # Only its own spelling is the same in all readings.
+  assert judging.judge(number, number) is Verdict.CORRECT
+  assert admission.admit(number, "2000") is None
+  assert admission.admit("2000", number) is None
+
+
+def test_other_exponents_have_one_reading():
+  assert judging.judge("2000", "2e3") is Verdict.CORRECT
+  assert judging.judge("2000", "2E3") is Verdict.CORRECT
+  assert judging.judge("0.001", "1e-3") is Verdict.CORRECT
+  assert judging.judge("1000", "1E+3") is Verdict.CORRECT
+  assert judging.judge("2e + 3", "3 + 2e") is Verdict.CORRECT
+  assert judging.judge("2e+3", "2e + 3") is Verdict.CORRECT
+  assert judging.judge("2000", "2e + 3") is Verdict.WRONG
+  assert judging.judge("x^{2e+1}", "x^{20}") is Verdict.UNDECIDED
 
 
 def test_an_order_counts_in_lists_unless_told_otherwise():
