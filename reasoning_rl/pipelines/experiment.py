@@ -123,11 +123,6 @@ class Experiment:
     return None if self.shared_trunk else self.prm
 
   @property
-  def has_base(self) -> bool:
-    """Whether learning starts from a pretrained model or trains adapters."""
-    return bool(self.config.model.path or self.policy.config.lora_rank)
-
-  @property
   def adapters(self) -> str | None:
     """Which parameters learn, where the others are a base; None: all do."""
     network = self.policy.config

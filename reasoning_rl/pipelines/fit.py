@@ -150,7 +150,7 @@ def _loop(
   return _whole(state, base), notes
 
 
-def _split_base(params, adapters, mesh, fingerprint=None):
+def _split_base(params, adapters, mesh):
   """Returns what learns, () or (the base,), and what checkpoints say of it."""
   if adapters is None:
     return params, (), {}
@@ -160,8 +160,7 @@ def _split_base(params, adapters, mesh, fingerprint=None):
   )
   # Where it lies already, it is not copied.
   base = jax.device_put(base, shardings)
-  fingerprint = fingerprint or partition.fingerprint(base)
-  return params, (base,), {"base": fingerprint}
+  return params, (base,), {"base": partition.fingerprint(base)}
 
 
 def _whole(state, base) -> Any:
@@ -188,10 +187,7 @@ def abstract_of(tree: Any) -> Any:
 
 
 def load_params(
-  directory: pathlib.Path,
-  params: Any,
-  mesh: jax.sharding.Mesh,
-  fingerprints: dict[frozenset[str], str] | None = None,
+  directory: pathlib.Path, params: Any, mesh: jax.sharding.Mesh
 ) -> Any:
   """Returns the parameters of a learner's newest checkpoint.
 
@@ -199,8 +195,6 @@ def load_params(
     directory: The learner's checkpoints.
     params: Parameters, or their shapes; of adapters, with their base.
     mesh: Where the parameters are to live.
-    fingerprints: Of these parameters' bases by what is saved beside them; gets
-      those that it lacks, so that a base is read through once.
 
   Raises:
     CheckpointError: If there is none, or if it was trained on another base.
@@ -208,14 +202,9 @@ def load_params(
   base = ()
   if has_base(directory):
     saved = checkpoint_lib.leaf_names(directory)
-    known = {} if fingerprints is None else fingerprints
     params, base, notes = _split_base(
-      params,
-      lambda name: f"params/{name}" in saved,
-      mesh,
-      known.get(frozenset(saved)),
+      params, lambda name: f"params/{name}" in saved, mesh
     )
-    known[frozenset(saved)] = notes["base"]
     _check_base(directory, None, notes["base"])
   optimizer = optimizer_lib.make_optimizer(optimizer_lib.OptimizerConfig())
   abstract = train_step_lib.abstract_state(params, optimizer, mesh).params
