@@ -28,7 +28,9 @@ SCHEMAS = ("gpqa", "arc", "options")
 LETTERS = string.ascii_uppercase[:10]
 
 _TEXT = re.compile(r"\\text(?:bf|rm)?\{([^{}]*)\}")
-_LETTER = re.compile(r"\(?([A-Z])\)?(?:[).:]*|[).:]+ (.+))", re.DOTALL)
+_LETTER = re.compile(
+  r"\(?([A-Z])\)?(?:[).:]*|[).:]+ (?!(?:or|and|nor|not)\b)(.+))", re.DOTALL
+)
 
 
 @dataclasses.dataclass(frozen=True)

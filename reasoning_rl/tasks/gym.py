@@ -49,9 +49,10 @@ _LIST = re.compile(r"[0-9A-Za-z_\[\],.'\" \n+-]{0,2000}")
 _SUM = re.compile(r"(?:[0-9]{1,9}(?![0-9])|\*(?!\*)|[-+/() .]){0,200}")
 _TERM = re.compile(
   r"(?:[0-9]{1,12}(?:\.[0-9]{1,12})?(?![0-9.])|[a-zA-Z]+"
-  r"|\*\*\(?-?[0-9]{1,2}(?:/[0-9]{1,2})?(?![0-9])\)?(?! *\*\*)"
+  r"|\*\*\(?-?[0-9]{1,2}(?:/[0-9]{1,2})?(?![0-9])\)?"
   r"|\*(?!\*)|[-+/() ]){0,300}"
 )
+_TOWER = re.compile(r"\*\*[-0-9/() ]*\*\*")
 _WORDS = frozenset(
   "sin cos tan exp log ln sqrt sinh cosh tanh asin acos atan pi Abs".split()
 )
@@ -181,6 +182,11 @@ class Gym:
     """Starts the processes of the scorers."""
     self._pool.start()
     return ""
+
+  def close(self) -> None:
+    """Ends the processes of the scorers."""
+    if "_pool" in self.__dict__:
+      self._pool.close()
 
   @functools.cached_property
   def _options(self) -> dict[str, Any]:
@@ -313,7 +319,9 @@ def admitted(generator: str, answer: str) -> bool:
     return bool(_SUM.fullmatch(answer))
   if generator in _TERMS:
     words = re.findall("[a-zA-Z]{2,}", answer)
-    return bool(_TERM.fullmatch(answer)) and _WORDS.issuperset(words)
+    if _TOWER.search(answer) or not _WORDS.issuperset(words):
+      return False
+    return bool(_TERM.fullmatch(answer))
   return True
 
 

@@ -4,7 +4,7 @@ Run by path as `python -I gym_worker.py PACKAGES BYTES THRESHOLD`, never
 imported. The protocol is that of `mathematics.workers`: a line of JSON comes
 in, a word goes out. `gold` is JSON text too, and says which problem it is:
 
-  {"gold": "{\"name\": \"gcd\", \"seed\": 5, ...}", "answer": "12", "seconds": 2.0}  ->  correct
+  {"gold": "{\"name\": ...}", "answer": "12", "seconds": 2.0}  ->  correct
 
 A scorer that pays for nonsense is not asked: then the answer has to be the
 given one. One that raises has called the answer wrong, unless it raises on the

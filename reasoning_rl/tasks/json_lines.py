@@ -57,11 +57,11 @@ class JsonLines(math_answers.MathAnswered):
 
   def __post_init__(self):
     """Raises on options that cannot be."""
-    super().__post_init__()
     if self.answer_kind not in KINDS:
       raise base.TaskError(
         f"answer_kind is {self.answer_kind!r}: use one of {', '.join(KINDS)}"
       )
+    super().__post_init__()
 
   @property
   def version(self) -> str:

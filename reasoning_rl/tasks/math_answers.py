@@ -86,6 +86,11 @@ class MathAnswered(problem_set.ProblemSet):
       f" undecided, for task.{self.name}.workers is 0."
     )
 
+  def close(self) -> None:
+    """Ends the processes of math-verify."""
+    if "_verifier" in self.__dict__:
+      self._verifier.close()
+
   @functools.cached_property
   def _verifier(self) -> verifier.MathVerifier:
     return verifier.MathVerifier(

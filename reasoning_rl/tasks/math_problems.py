@@ -129,7 +129,7 @@ def _olympiadbench(record: sources.Record) -> problem_set.Item:
   found = record.texts("final_answer")
   if len(found) != 1:
     raise record.fault("final_answer", f"has {len(found)} texts, not one")
-  answer = found[0].strip()
+  answer = found[0].strip(" $\n")
   if not answer:
     raise record.fault("final_answer", "is empty")
   unit = record.text("unit", default="")

@@ -241,7 +241,7 @@ class ProblemSet:
       )
       for split, items in parts.items()
     }
-    sizes = ", ".join(f"{len(i)} {split}" for split, i in shuffled.items())
+    sizes = ", ".join(f"{len(shuffled[s])} {s}" for s in base.SPLITS)
     return shuffled, (*notes, f"{self.name}: {sizes} problems.")
 
   def _read_all(self, source: str) -> list[Item]:

@@ -137,6 +137,9 @@ class Code(problem_set.ProblemSet):
     report = self._verifier.report
     return f"{self.name}: programs run in the sandbox, level {report.level}."
 
+  def close(self) -> None:
+    """Does nothing: every program's process has ended."""
+
   @functools.cached_property
   def _verifier(self) -> programs.ProgramVerifier:
     return programs.ProgramVerifier(

@@ -18,11 +18,12 @@ from __future__ import annotations
 import dataclasses
 import gzip
 import importlib.resources
+import io
 import json
 import math
 import pathlib
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 
@@ -64,7 +65,8 @@ class Record:
 
     Args:
       *names: Names that the field may have.
-      default: What an absent field gives; without it that is an error.
+      default: What an absent or blank field gives; without it that is an
+        error.
     """
     name, value = self.raw(*names, default=default)
     if name is None:
@@ -74,6 +76,8 @@ class Record:
     if not isinstance(value, str):
       raise self.fault(name, f"is {_kind(value)} and must be a text")
     if not value.strip():
+      if default is not _REQUIRED:
+        return default
       raise self.fault(name, "is empty")
     return self._bounded(name, value)
 
@@ -220,7 +224,7 @@ def _json_problems(path: pathlib.Path) -> Iterator[Record]:
     raise SourceError(f"{path.name} is not as it must be: {error}") from error
 
 
-def _lines(path: pathlib.Path, file: BinaryIO) -> Iterator[bytes]:
+def _lines(path: pathlib.Path, file: io.BufferedIOBase) -> Iterator[bytes]:
   """Yields lines of bounded length from a file of bounded size."""
   number = total = 0
   while line := file.readline(MAX_LINE_BYTES + 1):

@@ -74,6 +74,9 @@ class Prepared(Protocol):
   def prepare(self) -> str:
     """Starts the verifier and returns a sentence on it, "" for none."""
 
+  def close(self) -> None:
+    """Ends the verifier's processes; another verdict starts them again."""
+
 
 def correct(reason: str) -> Verdict:
   """Returns the verdict right, with full credit."""
