@@ -282,9 +282,8 @@ def _add_measuring(config):
     dict(
       problems=200,  # Held-out problems, all different,
       first_problem=40_000,  # from here on: earlier ones were seen in tuning.
-      samples=8,  # Of each problem for sampled pass@1; 0: greedy alone.
-      # Samples' worth of policy tokens; (): no votes and no searches.
-      budgets=(1, 2, 4, 8, 16),
+      samples=8,  # Of each problem, for sampled pass@1; 0: none.
+      budgets=(1, 2, 4, 8, 16),  # Samples' worth of tokens; (): greedy alone.
       methods=("beam", "mcts"),  # Searches, beside sampling; see README.
       # Of `search.value_error`: "mcts" and "gumbel" are measured with each, by
       # the answer they visit most.

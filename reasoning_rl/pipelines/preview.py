@@ -137,9 +137,12 @@ def run(
     path: A workdir, whose SentencePiece model is used if there is one.
     request: What to show.
   """
-  with reader(config, path) as experiment:
+  notes: list[str] = []
+  with (
+    reader(config, path) as experiment,
+    stage_lib.ready(experiment.task, notes.append),
+  ):
     limits = limits_of(experiment, config)
-    notes = stage_lib.introduced(experiment.task)
     shown = [
       show(experiment, request.split, index, request.completions)
       for index in range(request.first, request.first + request.problems)

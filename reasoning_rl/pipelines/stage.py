@@ -170,30 +170,25 @@ def open_stage(
       jax.config.update("jax_compilation_cache_dir", str(workdir.path / _CACHE))
     experiment = experiment_lib.build(config, workdir.path)
     experiment.tokenizer.save(workdir.path / _tokenizer_name(config))
-    with _ready(experiment.task, progress):
+    with ready(experiment.task, progress.say):
       yield Stage(experiment, workdir, progress)
 
 
-def introduced(task: task_base.Task) -> list[str]:
-  """Makes a task ready; returns what a user should know of it."""
-  said = list(getattr(task, "notes", ()))
-  if isinstance(task, verdicts_lib.Prepared):
-    said.append(task.prepare())
-  return [sentence for sentence in said if sentence]
-
-
 @contextlib.contextmanager
-def _ready(
-  task: task_base.Task, progress: progress_lib.Progress
-) -> Iterator[None]:
+def ready(task: task_base.Task, say: Callable[[str], None]) -> Iterator[None]:
   """Has a task's verifier run meanwhile; says what a user should know of it."""
+  for sentence in getattr(task, "notes", ()):
+    say(sentence)
+  if not isinstance(task, verdicts_lib.Prepared):
+    yield
+    return
   try:
-    for sentence in introduced(task):
-      progress.say(sentence)
+    sentence = task.prepare()
+    if sentence:
+      say(sentence)
     yield
   finally:
-    if isinstance(task, verdicts_lib.Prepared):
-      task.close()
+    task.close()
 
 
 def _tokenizer_name(config) -> str:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import ast
 import builtins
 import operator
+import threading
 
 from reasoning_rl.tasks.sandbox import cases
 
@@ -80,11 +81,17 @@ def tested_name(asserts: tuple[str, ...], setup: str) -> str | None:
   return None
 
 
+# Python 3.11 counts the depth of all threads' trees as one, and gives up with a
+# SystemError when two of them parse at once (python/cpython#106905).
+_PARSING = threading.Lock()
+
+
 def _parse(source: str) -> list[ast.stmt]:
   if len(source) > _MAX_SOURCE:
     raise UnreadFault("the tests are too long")
   try:
-    return ast.parse(source).body
+    with _PARSING:
+      return ast.parse(source).body
   except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
     raise UnreadFault("the tests are no Python") from error
 

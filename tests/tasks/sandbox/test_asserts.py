@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import ast
+import concurrent.futures
+import time
+
 import pytest
 
 from reasoning_rl.tasks.sandbox import asserts, cases, extract
@@ -178,3 +182,22 @@ def test_a_completion_continues_the_prompt_up_to_the_next_thing():
   assert extract.program_of(BLOCK, prompt, "f") == (
     "import math\n\ndef f():\n  return 1\n"
   )
+
+
+def test_threads_parse_one_after_the_other(monkeypatch):
+  inside, most = [], []
+
+  def parse(source):
+    inside.append(source)
+    most.append(len(inside))
+    time.sleep(0.01)
+    inside.remove(source)
+    return original(source)
+
+  original = ast.parse
+  monkeypatch.setattr(asserts.ast, "parse", parse)
+  texts = [f"assert f({i}) == {i}" for i in range(16)]
+  with concurrent.futures.ThreadPoolExecutor(8) as pool:
+    found = list(pool.map(lambda text: asserts.read_assert(text, "f"), texts))
+  assert [calls[0].expected for calls in found] == list(range(16))
+  assert max(most) == 1
