@@ -181,7 +181,7 @@ class Labeler:
     experiment = self._experiment
     decoded = rollouts.from_thoughts(
       experiment.policy,
-      params,
+      experiment.policy.for_sampling(params),
       rng,
       tokens,
       thought_end,

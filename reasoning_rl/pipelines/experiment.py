@@ -216,12 +216,12 @@ class Experiment:
     On a shared trunk the policy's own parameters with the PRM's head are
     those of both.
     """
-    policy = self.policy.merge(policy)
+    policy = self.policy.for_sampling(policy)
     if self.shared_trunk:
       return expand.SearchParams(
         {**policy, "thought_head": prm["thought_head"]}
       )
-    return expand.SearchParams(policy, self.prm.merge(prm))
+    return expand.SearchParams(policy, self.prm.for_sampling(prm))
 
   def problems(self, split: str, start: int, count: int) -> ProblemBatch:
     """Returns `count` problems of a split from index `start` on."""
