@@ -136,7 +136,8 @@ def measure(
   texts = sampler_lib.texts(
     experiment, found.completion, found.completion_length
   )
-  ended = np.array([text.endswith("\n") for text in texts])
+  rows = zip(found.completion, found.completion_length, strict=True)
+  ended = np.array([experiment.is_ended(row[:size]) for row, size in rows])
   read = np.array(
     [experiment.task.extract_answer(text) is not None for text in texts]
   )
