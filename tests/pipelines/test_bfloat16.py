@@ -10,9 +10,17 @@ import pytest
 from reasoning_rl.decoding import scoring
 from reasoning_rl.models import network as network_lib
 from reasoning_rl.models.pretrained import load as load_lib
-from reasoning_rl.pipelines import collect, export_model, networks, sampler
+from reasoning_rl.pipelines import (
+  collect,
+  export_model,
+  fit,
+  loop,
+  networks,
+  sampler,
+)
 from reasoning_rl.pipelines import experiment as experiment_lib
 from reasoning_rl.pipelines import stage as stage_lib
+from reasoning_rl.pipelines.errors import ConfigError
 from tests.pipelines import tiny_model
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
@@ -96,6 +104,34 @@ def test_a_search_reads_the_policy_that_learns(experiment, learnt):
   tokens = np.arange(24, dtype=np.int32).reshape(2, 12)
   read = lambda params: experiment.policy.apply(params, tokens)[0]
   np.testing.assert_array_equal(read(params), read(learnt))
+
+
+def test_a_whole_network_in_bfloat16_does_not_learn(model, tmp_path):
+  changes = dict(model__dtype="bfloat16", network__lora_rank=0)
+  config = tiny_model.config(model, **changes)
+  with pytest.raises(ConfigError, match="set network.lora_rank to 1 or more"):
+    loop.run(config, tmp_path / "loop")
+  assert not (tmp_path / "loop" / "stages.json").exists()
+  with stage_lib.open_stage(config, tmp_path / "stage") as stage:
+    params = stage.first_policy()
+    learn = lambda **how: stage.fit(
+      fit.Fit(
+        name="sft",
+        loss_fn=None,
+        batch_at=None,
+        optimizer=config.sft.optimizer,
+        decay_steps=2,
+        **how,
+      ),
+      params,
+      stage.policy_directory("sft"),
+      0,
+    )
+    with pytest.raises(ConfigError, match="model.dtype to 'float32'") as caught:
+      learn(num_steps=1)
+    assert "\n" not in str(caught.value)
+    assert learn(num_steps=0)[1]["finished"]
+  fit.check_precision(params, r"thought_head/.*")
 
 
 def test_labels_are_sampled_as_solutions_are(
