@@ -132,7 +132,7 @@ def merge(
   Args:
     params: Parameters; those without a path come back as they are.
     alpha: The network's `lora_alpha`.
-    only_float32: Leave the paths beside kernels that are not float32 themselves.
+    only_float32: Leave the paths beside kernels that are not float32.
   """
   if LORA_A not in params:
     return {
