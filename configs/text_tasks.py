@@ -11,7 +11,7 @@ def add(config: ml_collections.ConfigDict) -> None:
 
 def _prompt():
   return dict(
-    prompt_style="ended",  # Or "blank_line" or "chat"; see tasks/prompts.py.
+    prompt_style="ended",  # Or "chat"; see tasks/prompts.py.
     shots=4,  # Worked examples in the prompt.
     reasoning="chain",  # Or "least_to_most", or "none": the answer alone.
     instructed=False,  # An instruction first; without examples there is one.

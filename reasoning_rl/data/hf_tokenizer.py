@@ -229,7 +229,9 @@ class HuggingFaceTokenizer:
   def _set_special_ids(self, end_ids: Sequence[int]) -> None:
     end = self._named("eos_token")
     ends = ([] if end is None else [end]) + list(end_ids)
-    ends += [i for t, i in self._control_of.items() if t in _END_OF_TURN]
+    # The end of a text ends a turn as well, in whichever order they are named.
+    for known in (_END_OF_TURN, _END_OF_TEXT):
+      ends += [i for t, i in self._control_of.items() if t in known]
     if not ends:
       ends = [self._id_of[t] for t in _END_OF_TEXT if t in self._id_of]
     if not ends:

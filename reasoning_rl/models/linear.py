@@ -7,7 +7,7 @@ kernel W frozen, a layer computes
 
 two small products. W + AB is never formed while learning, so that the gradient
 of W, which nobody asks for, is never computed. `merge` forms it once, for
-export and for sampling.
+export and, where that is exact, for sampling.
 """
 
 from __future__ import annotations
@@ -121,23 +121,33 @@ def add_adapters(
   return complete
 
 
-def merge(params: Mapping[str, Any], alpha: float) -> dict[str, Any]:
-  """Returns parameters with every low-rank path folded into its kernel.
+def merge(
+  params: Mapping[str, Any], alpha: float, only_float32: bool = False
+) -> dict[str, Any]:
+  """Returns parameters with low-rank paths folded into their kernels.
+
+  Such a kernel is float32, whatever it was: in bfloat16 most of what was learnt
+  would be rounded away.
 
   Args:
     params: Parameters; those without a path come back as they are.
     alpha: The network's `lora_alpha`.
+    only_float32: Leave the paths beside kernels that are not float32.
   """
   if LORA_A not in params:
     return {
-      name: merge(value, alpha) if isinstance(value, Mapping) else value
+      name: merge(value, alpha, only_float32)
+      if isinstance(value, Mapping)
+      else value
       for name, value in params.items()
     }
+  kernel = params["kernel"]
+  if only_float32 and kernel.dtype != jnp.float32:
+    return dict(params)
   lora_a, lora_b = params[LORA_A], params[LORA_B]
   wide = jnp.tensordot(
     lora_a.astype(jnp.float32), lora_b.astype(jnp.float32), 1
   )
-  kernel = params["kernel"]
   merged = kernel.astype(jnp.float32) + alpha / lora_a.shape[-1] * wide
   rest = {k: v for k, v in params.items() if k not in (LORA_A, LORA_B)}
-  return rest | {"kernel": merged.astype(kernel.dtype)}
+  return rest | {"kernel": merged}

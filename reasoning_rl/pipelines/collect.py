@@ -103,7 +103,7 @@ def _collect(stage, iteration, params, weights, name, labelled):
     rng_path="/".join(map(str, (stage.config.seed, *path))),
     verifier_version=experiment.task.version,
   )
-  trajectory_store.write(directory, found, lineage, experiment.tokenizer.decode)
+  trajectory_store.write(directory, found, lineage, experiment.decode)
   return _summary(config, found, tokens) | sampler.summary()
 
 
@@ -181,7 +181,7 @@ class Labeler:
     experiment = self._experiment
     decoded = rollouts.from_thoughts(
       experiment.policy,
-      params,
+      experiment.policy.for_sampling(params),
       rng,
       tokens,
       thought_end,
@@ -189,13 +189,12 @@ class Labeler:
       row_id,
       self._config,
     ).replace(keys_values=None)
-    correct = jnp.zeros(decoded.length.shape, bool)
+    correct = decoded.stopped_mask
     if experiment.answer_check is not None:
       per_row = decoded.length.shape[0] // answer.shape[0]
-      correct = experiment.answer_check(
+      correct &= experiment.answer_check(
         decoded.tokens, decoded.length, jnp.repeat(answer, per_row, axis=0)
       )
-      correct &= decoded.stopped_mask
     return decoded.tokens, decoded.length, correct
 
   def label(
@@ -256,9 +255,10 @@ class Labeler:
       )
       decided = np.ones(correct.shape, bool)
       if self._experiment.answer_check is None:
-        correct, decided = self._verify(
+        right, decided = self._verify(
           problems, joined, index, group, said, length, per_row
         )
+        correct = correct & right
       shape = len(index), thoughts.shape[1], each
       parts.append(correct.reshape(shape)[:keep])
       known.append(decided.reshape(shape)[:keep])

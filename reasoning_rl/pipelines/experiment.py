@@ -27,6 +27,8 @@ from reasoning_rl.tasks import base as task_base
 from reasoning_rl.tasks import registry
 from reasoning_rl.training import sharding as sharding_lib
 
+UNREADABLE = "\ufffd"  # Stands for a text with an id that no token has.
+
 
 @dataclasses.dataclass(frozen=True)
 class ProblemBatch:
@@ -123,6 +125,11 @@ class Experiment:
     return None if self.shared_trunk else self.prm
 
   @property
+  def has_base(self) -> bool:
+    """Whether learning starts from a pretrained model or trains adapters."""
+    return bool(self.config.model.path or self.policy.config.lora_rank)
+
+  @property
   def adapters(self) -> str | None:
     """Which parameters learn, where the others are a base; None: all do."""
     network = self.policy.config
@@ -216,12 +223,12 @@ class Experiment:
     On a shared trunk the policy's own parameters with the PRM's head are
     those of both.
     """
-    policy = self.policy.merge(policy)
+    policy = self.policy.for_sampling(policy)
     if self.shared_trunk:
       return expand.SearchParams(
         {**policy, "thought_head": prm["thought_head"]}
       )
-    return expand.SearchParams(policy, self.prm.merge(prm))
+    return expand.SearchParams(policy, self.prm.for_sampling(prm))
 
   def problems(self, split: str, start: int, count: int) -> ProblemBatch:
     """Returns `count` problems of a split from index `start` on."""
@@ -253,6 +260,8 @@ class Experiment:
     first, *rest = map(
       self.tokenizer.encode, problem.prompt.split(task_base.END)
     )
+    if self.tokenizer.bos_id is not None:  # A chat's template has its own.
+      first = [self.tokenizer.bos_id, *first]
     return first + [i for part in rest for i in (self.tokenizer.end_id, *part)]
 
   def encode_solution(self, thoughts: Sequence[str]) -> list[int]:
@@ -263,12 +272,25 @@ class Experiment:
   def completion_text(self, tokens: Sequence[int]) -> str:
     """Returns the text the verifier reads; an unfinished one stays open.
 
-    A completion that was cut off right after a newline is not a complete one,
+    A completion that was cut off right after newlines is not a complete one,
     so its last thought is left open too.
     """
-    text = self.tokenizer.decode(tokens)
-    ended = len(tokens) > 0 and tokens[-1] in self.end_ids
-    return text + "\n" if ended else text.removesuffix("\n")
+    text = self.decode(tokens)
+    return text + "\n" if self.is_ended(tokens) else text.rstrip("\n")
+
+  def is_ended(self, tokens: Sequence[int]) -> bool:
+    """Returns whether a completion ended by itself and was not cut off."""
+    return len(tokens) > 0 and int(tokens[-1]) in self.end_ids
+
+  def decode(self, tokens: Sequence[int]) -> str:
+    """Returns the text of tokens that a policy chose.
+
+    A model may have more rows than its tokenizer has ids. Where it chose one of
+    those the whole is `UNREADABLE`, which answers nothing.
+    """
+    if any(index >= self.tokenizer.vocab_size for index in tokens):
+      return UNREADABLE
+    return self.tokenizer.decode(tokens)
 
   def rollout_config(
     self, num_rollouts: int, how: sampling.SamplingConfig | None = None
@@ -342,7 +364,9 @@ def _build(config, directory) -> Experiment:
     **found._asdict(),
     mesh=mesh,
     problem_mesh=problem_mesh,
-    **texts.sizes(config.data, task, boundary.every),
+    **texts.sizes(
+      config.data, task, boundary.every, tokenizer.bos_id is not None
+    ),
   )
   _check_context(experiment)
   lengths.check(config, experiment.thinking, experiment.completion_size)

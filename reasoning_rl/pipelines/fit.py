@@ -12,9 +12,11 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import ml_collections
 
 from reasoning_rl.pipelines import progress as progress_lib
+from reasoning_rl.pipelines.errors import ConfigError
 from reasoning_rl.training import checkpoint as checkpoint_lib
 from reasoning_rl.training import metrics as metrics_lib
 from reasoning_rl.training import optimizer as optimizer_lib
@@ -86,6 +88,8 @@ def fit(
   )
   optimizer = optimizer_lib.make_optimizer(config, task.trainable)
   params, base, notes = _split_base(params, task.adapters, mesh)
+  if task.num_steps:
+    check_precision(params, task.trainable)
   state = train_step_lib.init_state(params, optimizer, mesh)
   last = checkpoint_lib.latest_step(directory)
   if last is not None:
@@ -111,6 +115,27 @@ def fit(
       task, state, base, notes, step_fn, directory, writer, mesh, rng,
       checkpoint_every, progress,
     )  # fmt: skip
+
+
+def check_precision(
+  params: Any, trainable: optimizer_lib.Trainable | None
+) -> None:
+  """Refuses to learn what is in bfloat16: small updates would be rounded away.
+
+  Args:
+    params: Parameters or their shapes, without a base of adapters.
+    trainable: Which of them learn; all when None.
+  """
+  learns = jax.tree.map(lambda _: True, params)
+  if trainable is not None:
+    learns = optimizer_lib.trainable_mask(params, trainable)
+  pairs = zip(jax.tree.leaves(params), jax.tree.leaves(learns), strict=True)
+  if any(learnt and leaf.dtype == jnp.bfloat16 for leaf, learnt in pairs):
+    raise ConfigError(
+      "model.dtype is 'bfloat16', in which the small updates of a whole network"
+      " are rounded away: set network.lora_rank to 1 or more, or model.dtype to"
+      " 'float32'."
+    )
 
 
 def _loop(
@@ -150,7 +175,7 @@ def _loop(
   return _whole(state, base), notes
 
 
-def _split_base(params, adapters, mesh):
+def _split_base(params, adapters, mesh, fingerprint=None):
   """Returns what learns, () or (the base,), and what checkpoints say of it."""
   if adapters is None:
     return params, (), {}
@@ -160,7 +185,8 @@ def _split_base(params, adapters, mesh):
   )
   # Where it lies already, it is not copied.
   base = jax.device_put(base, shardings)
-  return params, (base,), {"base": partition.fingerprint(base)}
+  fingerprint = fingerprint or partition.fingerprint(base)
+  return params, (base,), {"base": fingerprint}
 
 
 def _whole(state, base) -> Any:
@@ -187,7 +213,10 @@ def abstract_of(tree: Any) -> Any:
 
 
 def load_params(
-  directory: pathlib.Path, params: Any, mesh: jax.sharding.Mesh
+  directory: pathlib.Path,
+  params: Any,
+  mesh: jax.sharding.Mesh,
+  fingerprints: dict[frozenset[str], str] | None = None,
 ) -> Any:
   """Returns the parameters of a learner's newest checkpoint.
 
@@ -195,6 +224,8 @@ def load_params(
     directory: The learner's checkpoints.
     params: Parameters, or their shapes; of adapters, with their base.
     mesh: Where the parameters are to live.
+    fingerprints: Of these parameters' bases by what is saved beside them; gets
+      those that it lacks, so that a base is read through once.
 
   Raises:
     CheckpointError: If there is none, or if it was trained on another base.
@@ -202,9 +233,14 @@ def load_params(
   base = ()
   if has_base(directory):
     saved = checkpoint_lib.leaf_names(directory)
+    known = {} if fingerprints is None else fingerprints
     params, base, notes = _split_base(
-      params, lambda name: f"params/{name}" in saved, mesh
+      params,
+      lambda name: f"params/{name}" in saved,
+      mesh,
+      known.get(frozenset(saved)),
     )
+    known[frozenset(saved)] = notes["base"]
     _check_base(directory, None, notes["base"])
   optimizer = optimizer_lib.make_optimizer(optimizer_lib.OptimizerConfig())
   abstract = train_step_lib.abstract_state(params, optimizer, mesh).params

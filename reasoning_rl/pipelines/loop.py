@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import pathlib
 
+import jax
 import ml_collections
 
 from reasoning_rl.pipelines import (
@@ -22,6 +23,7 @@ from reasoning_rl.pipelines import (
   train_prm,
   train_sft,
 )
+from reasoning_rl.pipelines import fit as fit_lib
 from reasoning_rl.pipelines import stage as stage_lib
 
 
@@ -36,6 +38,7 @@ def run_stages(stage: stage_lib.Stage) -> pathlib.Path:
   if stage.workdir.finished(evaluate.NAME):  # Needs no checkpoint any more.
     return stage.workdir.report_page
   evaluate.heldout_problems(stage)  # Refused now if there are too few.
+  _check_precision(stage)
   train_sft.warm_up(stage)
   policies = [("warm-up", "loop", train_sft.NAME)]
   policy = stage.policy(train_sft.NAME)
@@ -70,3 +73,14 @@ def run_stages(stage: stage_lib.Stage) -> pathlib.Path:
   policies += baselines.train(stage)
   models = available.Models(tuple(policies), final, "prm_final", "orm_final")
   return evaluate.evaluate(stage, models)
+
+
+def _check_precision(stage: stage_lib.Stage) -> None:
+  """Refuses now what a learner would refuse after all the sampling."""
+  experiment, config = stage.experiment, stage.config
+  if any(
+    (config.sft.max_steps, config.prm.steps, config.imitation.steps,
+     config.rl.steps)
+  ):  # fmt: skip
+    shapes = jax.eval_shape(experiment.policy.init, jax.random.key(0))
+    fit_lib.check_precision(shapes, experiment.adapters)

@@ -76,7 +76,7 @@ class Sampler:
     experiment, group = self._experiment, self.num_rollouts
     decoded = rollouts.from_prompts(
       experiment.policy,
-      experiment.policy.merge(params),
+      experiment.policy.for_sampling(params),
       rng,
       prompt,
       prompt_length,

@@ -86,4 +86,4 @@ def write(
     rng_path=rng_path,
     verifier_version=experiment.task.version,
   )
-  trajectory_store.write(directory, rows, lineage, experiment.tokenizer.decode)
+  trajectory_store.write(directory, rows, lineage, experiment.decode)

@@ -7,7 +7,7 @@ import dataclasses
 import pathlib
 import time
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import ml_collections
@@ -45,6 +45,13 @@ USER_ERRORS = (
 )
 
 
+class _Base(NamedTuple):
+  """What adapters are loaded onto, and its fingerprints by what is saved."""
+
+  params: Any
+  fingerprints: dict[frozenset[str], str]
+
+
 @dataclasses.dataclass(frozen=True)
 class Stage:
   """A run as its stages see it.
@@ -58,6 +65,10 @@ class Stage:
   experiment: experiment_lib.Experiment
   workdir: workdir_lib.Workdir
   progress: progress_lib.Progress
+  # Bases of adapters by network: they never change and are never donated.
+  _bases: dict[network_lib.Network, _Base] = dataclasses.field(
+    default_factory=dict, init=False, repr=False, compare=False
+  )
 
   @property
   def config(self) -> ml_collections.ConfigDict:
@@ -123,11 +134,26 @@ class Stage:
 
   def load(self, network: network_lib.Network, directory: pathlib.Path) -> Any:
     """Returns the parameters of a finished learner."""
-    params = jax.eval_shape(network.init, jax.random.key(0))
+    params, fingerprints = jax.eval_shape(network.init, jax.random.key(0)), {}
     if fit_lib.has_base(directory):
-      first = {k: v for k, v in self.first_policy().items() if k in params}
-      params = network.complete(jax.random.key(0), first)
-    return fit_lib.load_params(directory, params, self.experiment.mesh)
+      params, fingerprints = self._base(network)
+    return fit_lib.load_params(
+      directory, params, self.experiment.mesh, fingerprints
+    )
+
+  def _base(self, network: network_lib.Network) -> _Base:
+    """Returns the base of a network's adapters, which is read only once."""
+    if network not in self._bases:
+      policy = self.experiment.policy
+      if network == policy:
+        params = self.first_policy()
+      else:
+        shapes = jax.eval_shape(network.init, jax.random.key(0))
+        first = self._base(policy).params
+        first = {k: v for k, v in first.items() if k in shapes}
+        params = network.complete(jax.random.key(0), first)
+      self._bases[network] = _Base(params, {})
+    return self._bases[network]
 
   def input_policy(self, name: str) -> Any:
     """Returns the policy a lone stage starts from.

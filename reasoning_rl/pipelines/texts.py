@@ -21,7 +21,10 @@ _BOUNDS = {
 
 
 def sizes(
-  data: ml_collections.ConfigDict, task: task_base.Task, every: int = 0
+  data: ml_collections.ConfigDict,
+  task: task_base.Task,
+  every: int = 0,
+  opened: bool = False,
 ) -> dict[str, int]:
   """Returns the limits on texts: what `data` sets, else the task's own.
 
@@ -29,6 +32,7 @@ def sizes(
     data: The config's section of that name.
     task: Its texts have a token per character at most.
     every: Tokens of each thought, where thoughts have one length.
+    opened: Whether a token opens every prompt.
 
   Returns:
     The fields of `Experiment` that hold them.
@@ -40,6 +44,7 @@ def sizes(
       size[key] = size[key] or every
     if not size[key] and isinstance(task, task_base.Bounded):
       size[key] = getattr(task, bound)
+      size[key] += opened and key == "max_prompt_tokens"
     if size[key] < 1:
       raise ConfigError(
         f"data.{key} is {size[key]} and the task {task.name!r} has no bound of"

@@ -51,7 +51,9 @@ def _train(stage, name, iterations, policy):
   network = experiment.prm if is_prm else experiment.orm
   source = labelled(stage, iterations)
   stream = stage_lib.STREAMS["prm" if is_prm else "orm"]
-  start = from_policy(network, policy, experiment.rng(stream))
+  start = from_policy(
+    network, policy, experiment.rng(stream), experiment.has_base
+  )
   on_policy = is_prm and experiment.shared_trunk
   num_steps = config.steps if is_prm else config.orm_steps or config.steps
   make_loss = losses.thought if is_prm else losses.outcome
@@ -61,9 +63,10 @@ def _train(stage, name, iterations, policy):
     batch_at=batches.batch_fn(experiment, source, config.batch_size, stream),
     num_steps=num_steps,
     optimizer=config.optimizer,
-    # On a shared trunk the policy must stay what it is.
+    # On a shared trunk the policy must stay what it is. Its adapters are saved
+    # beside the head all the same: they belong to the policy that is scored.
     trainable=r"thought_head/.*" if on_policy else None,
-    adapters=None if on_policy else experiment.adapters,
+    adapters=experiment.adapters,
     accumulate=config.accumulate,
   )
   stage.fit(task, start, stage.prm_directory(name), stream)
@@ -76,14 +79,25 @@ def _train(stage, name, iterations, policy):
 
 
 def from_policy(
-  network: network_lib.Network, policy: Any, rng: jax.Array
+  network: network_lib.Network,
+  policy: Any,
+  rng: jax.Array,
+  is_large: bool = False,
 ) -> Any:
   """Returns the policy's trunk and language head, and fresh other heads.
 
-  `rng` is consumed.
+  Args:
+    network: The reward model.
+    policy: The policy's parameters.
+    rng: Consumed.
+    is_large: Make nothing but what the policy lacks; other numbers for the
+      same `rng`.
   """
   fresh = {f"{head}_head" for head in network_lib.SCALAR_HEADS}
   kept = {k: v for k, v in policy.items() if k not in fresh}
+  if is_large:
+    wanted = jax.eval_shape(network.init, rng)
+    return network.complete(rng, {k: kept[k] for k in kept if k in wanted})
   return network_lib.graft(kept, network.init(rng))
 
 

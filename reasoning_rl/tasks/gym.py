@@ -71,7 +71,7 @@ class Gym:
       seeds alone keep splits apart, and ten times fewer problems are made.
     workers: Processes for the scorers.
     deadline: Seconds that one verdict may take.
-    prompt_style: "ended", "blank_line" or "chat"; see `prompts`.
+    prompt_style: "ended" or "chat"; see `prompts`.
     shots: Worked examples in the prompt; without steps where there are none.
     reasoning: "chain" or "none".
     instructed: Whether an instruction goes before the examples.

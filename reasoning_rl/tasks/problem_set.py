@@ -95,7 +95,7 @@ class ProblemSet:
     validation: Of the validation problems; "" takes them from `train`.
     heldout: Of the held-out problems; "" takes them from `train`.
     max_question_chars: Longer problems are left out; 0 for none.
-    prompt_style: "ended", "blank_line" or "chat"; see `prompts`.
+    prompt_style: "ended" or "chat"; see `prompts`.
     shots: Worked examples in the prompt, training problems.
     reasoning: "chain", or "none" for the answer alone.
     instructed: Whether an instruction goes before the examples.

@@ -6,7 +6,7 @@ examples reason as `reasoning` says: "chain" of thought (arXiv:2201.11903),
 "least_to_most" (arXiv:2205.10625: smaller questions, each answered before the
 next one is asked; here in one completion), or "none", the answer alone.
 
-Three styles. "ended" is plain text that a completion goes on with. In it
+Two styles. "ended" is plain text that a completion goes on with. In it
 `base.END` stands where the tokenizer's end token belongs: the examples show how
 an answer ends, and a model that knows the token ends its own like that.
 
@@ -17,9 +17,8 @@ an answer ends, and a model that knows the token ends its own like that.
   Question: ...
   Answer:
 
-"blank_line" has a blank line in its place, for models without such a token; it
-has to end completions too. "chat" is turns, (role, text) each, that a model's
-own template makes token ids of.
+"chat" is turns, (role, text) each, that a model's own template makes token ids
+of.
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ from collections.abc import Sequence
 
 from reasoning_rl.tasks import base
 
-STYLES = ("ended", "blank_line", "chat")
+STYLES = ("ended", "chat")
 REASONING = ("chain", "least_to_most", "none")
 
 _FINISH = 'End with a line "The answer is N." where N is a number.'
@@ -109,9 +108,8 @@ def make(
     question alone and all messages.
   """
   if config.style != "chat":
-    end = f"{base.END}\n" if config.style == "ended" else "\n\n"
     shown = [
-      _text(example.question) + "".join(example.thoughts)[:-1] + end
+      _text(example.question) + "".join(example.thoughts)[:-1] + f"{base.END}\n"
       for example in examples
     ]
     start = f"{config.instruction}\n\n" if config.instruction else ""

@@ -71,7 +71,7 @@ class WorkedTask:
 
   Attributes:
     seed: Seed of the problems; not of the splits, see `base`.
-    prompt_style: "ended", "blank_line" or "chat"; see `prompts`.
+    prompt_style: "ended" or "chat"; see `prompts`.
     shots: Worked examples in the prompt.
     reasoning: "chain", "least_to_most" or "none".
     instructed: Whether an instruction goes before the examples.

@@ -150,6 +150,16 @@ def test_the_ends_of_generation_config_count_too(family, tmp_path):
   assert tokenizers.load_tokenizer(tmp_path).end_ids == (tokenizer.end_id, end)
 
 
+def test_the_end_of_a_text_ends_a_turn_too(family):
+  original, tokenizer, folder = family
+  ends = [
+    original.token_to_id(f"<|{name}|>") for name in ("im_end", "endoftext")
+  ]
+  assert tokenizer.end_ids == tuple(ends)
+  unnamed = tokenizers.load_tokenizer(folder / "tokenizer.json")
+  assert unnamed.end_ids == tuple(ends)
+
+
 def test_a_token_that_opens_a_text_is_known_by_the_post_processor(
   byte_level_tokenizers, tmp_path
 ):

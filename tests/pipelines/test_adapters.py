@@ -9,6 +9,7 @@ import jax
 import numpy as np
 import pytest
 
+from reasoning_rl.models import network as network_lib
 from reasoning_rl.pipelines import (
   config_file,
   fit,
@@ -136,3 +137,71 @@ def test_adapters_learn_by_reinforcement_and_are_merged_to_search(stage):
   prm = stage.experiment.prm.init(jax.random.key(0))
   params = stage.experiment.search_params(stage.policy("policy_0"), prm)
   assert not any("lora_" in n for n in leaves(params.policy))
+
+
+def test_a_head_on_the_policy_keeps_the_policys_adapters(
+  stage, trajectories, monkeypatch
+):
+  config = stage.config.copy_and_resolve_references()
+  config.prm.update(kind="head", trunk="shared", batch_size=2)
+  experiment = stage_lib.experiment_lib.build(config, stage.workdir.path)
+  stage = dataclasses.replace(stage, experiment=experiment)
+  monkeypatch.setattr(train_prm.collect, "load", lambda *_: trajectories)
+  first = stage.first_policy()
+  policy = jax.tree.map_with_path(
+    lambda path, x: x + 0.1 if "lora_" in str(path) else x, first
+  )
+  train_prm.train(stage, "prm_shared", [0], policy)
+  saved = checkpoint.leaf_names(stage.prm_directory("prm_shared"))
+  saved = {n for n in saved if n.startswith("params/")}
+  assert saved == {f"params/{n}" for n in leaves(policy) if is_learnt(n)}
+  before, prm = leaves(policy), leaves(train_prm.load(stage, "prm_shared"))
+  assert prm.keys() == before.keys()
+  for name, value in prm.items():
+    if not name.startswith("thought_head"):
+      np.testing.assert_array_equal(value, before[name], err_msg=name)
+
+
+def test_a_base_is_read_and_named_once_for_all_loads(stage, monkeypatch):
+  read, named = [], []
+  first_params = stage_lib.networks.first_params
+  fingerprint = fit.partition.fingerprint
+  monkeypatch.setattr(
+    stage_lib.networks,
+    "first_params",
+    lambda *args: read.append(0) or first_params(*args),
+  )
+  monkeypatch.setattr(
+    fit.partition, "fingerprint", lambda x: named.append(0) or fingerprint(x)
+  )
+  stage = dataclasses.replace(stage)  # Has loaded nothing yet.
+  found = [stage.policy("sft") for _ in range(3)]
+  assert (len(read), len(named)) == (1, 1)
+  jax.tree.map(np.testing.assert_array_equal, found[0], found[2])
+
+
+def test_a_reward_model_of_a_large_policy_makes_its_head_alone(
+  stage, monkeypatch
+):
+  config = stage.config.copy_and_resolve_references()
+  config.prm.update(kind="head", extra_layers=1)
+  experiment = stage_lib.experiment_lib.build(config, stage.workdir.path)
+  policy = stage.policy("sft")
+  made = []
+  init = network_lib.Network.init
+  monkeypatch.setattr(
+    network_lib.Network,
+    "init",
+    lambda self, rng: (
+      made.append(isinstance(rng, jax.core.Tracer)) or init(self, rng)
+    ),
+  )
+  assert experiment.has_base
+  start = train_prm.from_policy(
+    experiment.prm, policy, jax.random.key(0), experiment.has_base
+  )
+  assert made and all(made)  # Only ever traced, so that the trunk is left out.
+  extra = f"layers_{config.network.num_layers}"
+  assert start.keys() - policy.keys() == {"thought_head", extra}
+  for name in start.keys() & policy.keys():
+    jax.tree.map(np.testing.assert_array_equal, start[name], policy[name])

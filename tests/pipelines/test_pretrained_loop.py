@@ -112,7 +112,8 @@ def test_an_exported_policy_opens_in_transformers(finished, exported):
   ids = tokenizer(text, add_special_tokens=False)["input_ids"]
   assert ids == experiment.tokenizer.encode(text)
   assert tokenizer.eos_token_id == experiment.tokenizer.end_id
-  assert model.generation_config.eos_token_id == experiment.tokenizer.end_id
+  ends = list(experiment.tokenizer.end_ids)
+  assert model.generation_config.eos_token_id == ends
 
 
 def test_the_model_card_says_where_it_comes_from(finished, exported):

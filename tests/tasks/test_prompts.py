@@ -15,18 +15,13 @@ _EXAMPLES = (
 )
 
 
-def test_the_three_styles_word_for_word():
+def test_the_two_styles_word_for_word():
   make = lambda style: prompts.make(
     prompts.PromptConfig(style, 1), "What is 3 + 4?", _EXAMPLES
   )
   assert make("ended") == (
     "Question: What is 1 + 2?\nAnswer:\n1 + 2 = 3.\nThe answer is 3."
     f"{base.END}\nQuestion: What is 3 + 4?\nAnswer:\n",
-    (),
-  )
-  assert make("blank_line") == (
-    "Question: What is 1 + 2?\nAnswer:\n1 + 2 = 3.\nThe answer is 3.\n\n"
-    "Question: What is 3 + 4?\nAnswer:\n",
     (),
   )
   assert make("chat") == (
@@ -37,6 +32,11 @@ def test_the_three_styles_word_for_word():
       ("user", "What is 3 + 4?"),
     ),
   )
+
+
+def test_a_style_whose_completions_nothing_would_end_is_refused():
+  with pytest.raises(base.TaskError, match="use one of ended, chat"):
+    prompts.PromptConfig("blank_line")
 
 
 @pytest.mark.parametrize("reasoning", prompts.REASONING)
