@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 import ml_collections
 import numpy as np
+from jaxtyping import Array, Bool, Float
 
 from reasoning_rl import masking, types
 from reasoning_rl.decoding import scoring
@@ -173,14 +174,13 @@ class _Learner:
       ),
     )
     metrics = {
-      "reward": reward.mean(axis=1),
+      "reward": _mean_reward(reward, decided),
       "mixed_groups": groups.mixed_group_mask(reward, decided),
       "length": decoded.length.mean(axis=1),
       "thoughts": count.mean(axis=1),
       "finished": decoded.stopped_mask.mean(axis=1),
     }
     if decided is not None:
-      metrics["reward"] = masking.masked_mean(reward, decided, 1)
       metrics["undecided"] = (~decided).mean(axis=1)
     if decoded.thinking_length is not None:
       metrics["thinking"] = decoded.thinking_length.mean(axis=1)
@@ -191,6 +191,15 @@ class _Learner:
   def summary(self) -> dict[str, Any]:
     """Returns what the learning cost since the process started."""
     return self._sampler.summary() | {"sampled_tokens": self._tokens}
+
+
+def _mean_reward(
+  reward: Float[Array, "B G"], decided: Bool[Array, "B G"] | None
+) -> Float[Array, " B"]:
+  """Returns the mean reward of each problem's decided rollouts."""
+  if decided is None:
+    return reward.mean(axis=1)
+  return masking.masked_mean(reward, decided, 1)
 
 
 def _input_prm(stage: stage_lib.Stage) -> Any:

@@ -85,9 +85,7 @@ def test_an_overlap_of_splits_is_counted_reported_and_left_out(tmp_path):
     "jsonl: 2 train, 0 validation, 2 heldout problems.",
   )
   assert problem_set.overlap(["A  b", "c", "C"], ["a B", "d"]) == 1
-  with pytest.raises(
-    base.TaskError, match="no validation problems: set task.j"
-  ):
+  with pytest.raises(base.TaskError, match="no validation problems: set tas"):
     task.problem("validation", 0)
 
 

@@ -1,4 +1,4 @@
-"""Tests of programming problems; the verifier's own are in tests/tasks/sandbox."""
+"""Tests of programming problems; the verifier has its own in `sandbox`."""
 
 from __future__ import annotations
 

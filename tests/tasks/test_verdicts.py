@@ -39,11 +39,7 @@ def test_verdicts_are_counted_by_outcome_and_what_is_before_the_colon():
 
 
 def test_a_verdict_that_cannot_be_is_refused():
-  with pytest.raises(
-    ValueError, match="'maybe' is none of correct, wrong, und"
-  ):
+  with pytest.raises(ValueError, match="'maybe' is none of correct, wrong"):
     verdicts.Verdict("maybe", "", 0.0)
-  with pytest.raises(
-    ValueError, match="a credit of 1.5 is not between 0 and 1"
-  ):
+  with pytest.raises(ValueError, match="a credit of 1.5 is not between 0"):
     verdicts.wrong("", 1.5)
