@@ -40,7 +40,7 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
     samples=0,
     budgets=(),
     methods=(),
-    rows=16,
+    rows=41,  # A quarter of them at once.
     trees=0,
   )
   if variant == "gpu":
