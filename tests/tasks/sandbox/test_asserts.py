@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import concurrent.futures
 import time
+import types
 
 import pytest
 
@@ -192,10 +193,10 @@ def test_threads_parse_one_after_the_other(monkeypatch):
     most.append(len(inside))
     time.sleep(0.01)
     inside.remove(source)
-    return original(source)
+    return ast.parse(source)
 
-  original = ast.parse
-  monkeypatch.setattr(asserts.ast, "parse", parse)
+  own = types.SimpleNamespace(**(vars(ast) | {"parse": parse}))
+  monkeypatch.setattr(asserts, "ast", own)
   texts = [f"assert f({i}) == {i}" for i in range(16)]
   with concurrent.futures.ThreadPoolExecutor(8) as pool:
     found = list(pool.map(lambda text: asserts.read_assert(text, "f"), texts))
