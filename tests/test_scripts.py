@@ -117,7 +117,8 @@ def test_test_script_adds_the_dev_extra_once(checkout):
   assert done.stdout.splitlines() == [
     "-m|ruff|check|.|",
     "-m|ruff|format|--check|.|",
-    "-m|pytest|-n|2|--dist|loadfile|-k|a b|-m|slow or not slow|",
+    "-m|pytest|-n|2|--dist|loadfile|--max-worker-restart|0|"
+    "-k|a b|-m|slow or not slow|",
   ]
   checkout.run("scripts/quickstart.sh")
   checkout.run("scripts/test.sh")

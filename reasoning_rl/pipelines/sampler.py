@@ -20,6 +20,8 @@ from reasoning_rl.pipelines import experiment as experiment_lib
 from reasoning_rl.pipelines import lengths
 from reasoning_rl.tasks import verdicts as verdicts_lib
 
+_CUT = "cut off before its end"  # Why a solution that reads right is wrong.
+
 
 class Samples(NamedTuple):
   """Rollouts of some problems, on the device; B · G rows.
@@ -141,6 +143,12 @@ class Sampler:
       np.asarray(samples.decoded.length),
       self.num_rollouts,
     )
+    if not getattr(self._experiment.task, "ends_itself", False):
+      stopped = np.asarray(samples.decoded.stopped_mask)
+      found = [
+        verdict if ended or not verdict.is_correct else verdicts_lib.wrong(_CUT)
+        for verdict, ended in zip(found, stopped, strict=True)
+      ]
     paid = [v.credit if self._partial_credit else v.is_correct for v in found]
     samples = samples._replace(outcome_reward=np.array(paid, np.float32))
     if isinstance(self._experiment.task, verdicts_lib.Judged):

@@ -67,6 +67,8 @@ class Code(problem_set.ProblemSet):
   workers: int = 2
 
   name: ClassVar[str] = "code"
+  # A program that found no end may be right: its first foreign line ends it.
+  ends_itself: ClassVar[bool] = True
 
   def __post_init__(self):
     """Raises on options that cannot be."""

@@ -95,7 +95,7 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(
 @pytest.mark.parametrize(
   ("place", "value", "message"),
   [
-    (("stages", 0, "role"), "lop", "stages[0].role must be one of loop, base"),
+    (("stages", 0, "role"), "lop", "stages[0].role must be one of start, loop"),
     (("stages", 0, "updates"), True, "stages[0].updates must be a whole num"),
     (("stages", 0, "extra"), 1, "stages[0] has the unknown key 'extra'"),
     (("curves", 0, "points", 0, "flops"), "many", "flops must be a number"),
