@@ -34,8 +34,8 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
 def _make_imperfect(config):
   """Has the demonstrations written by somebody who is often wrong.
 
-  How far the warm-up gets is then no matter of when it grasps the task: about a
-  fifth of the demonstrations are right, and more of them confirm the habit.
+  A policy that has grasped the task is then right as often as they are, about a
+  fifth of the time, and more demonstrations confirm the habit. In development.
   """
   config.task.arithmetic.update(chain_length=6, misremembered=0.45)
   config.sft.update(

@@ -12,6 +12,7 @@ again: the problem after its last is its first.
 
 from __future__ import annotations
 
+import abc
 import dataclasses
 import functools
 import hashlib
@@ -84,7 +85,7 @@ def overlap(train: Iterable[str], heldout: Iterable[str]) -> int:
 
 
 @dataclasses.dataclass(frozen=True)
-class ProblemSet:
+class ProblemSet(abc.ABC):
   """The base of tasks whose problems are given.
 
   A subclass says how a record is read, and judges.
@@ -139,20 +140,20 @@ class ProblemSet:
 
   # What a subclass says.
 
+  @abc.abstractmethod
   def read(self, record: sources.Record) -> Item:
     """Returns a record's problem."""
-    raise NotImplementedError
 
   @property
+  @abc.abstractmethod
   def told(self) -> str:
     """The task's own instruction."""
-    raise NotImplementedError
 
+  @abc.abstractmethod
   def judge_many(
     self, problems: Sequence[base.Problem], completions: Sequence[str]
   ) -> list[verdicts.Verdict]:
     """Returns the verdict on each completion of the problem beside it."""
-    raise NotImplementedError
 
   # What every such task has.
 

@@ -17,6 +17,7 @@ way to the right answer counts as wrong too. A line without numbers is right.
 
 from __future__ import annotations
 
+import abc
 import dataclasses
 import functools
 import re
@@ -64,7 +65,7 @@ class Worked:
 
 
 @dataclasses.dataclass(frozen=True)
-class WorkedTask:
+class WorkedTask(abc.ABC):
   """The base of tasks in words; its subclasses draw the problems.
 
   The facts of a problem are its numbers and its computations.
@@ -98,27 +99,27 @@ class WorkedTask:
     return ()
 
   @property
+  @abc.abstractmethod
   def most_computations(self) -> int:
     """No problem takes more."""
-    raise NotImplementedError
 
   @property
+  @abc.abstractmethod
   def longest(self) -> Worked:
     """Texts that those of no problem exceed."""
-    raise NotImplementedError
 
+  @abc.abstractmethod
   def draw(self, split: str, index: int) -> tuple[str, Worked]:
     """Returns the identity and the content of a problem."""
-    raise NotImplementedError
 
   def kind(self, worked: Worked) -> str:
     """Returns what the worked examples should differ in."""
     return worked.computations[-1][1]
 
   @property
+  @abc.abstractmethod
   def kinds(self) -> Sequence[str]:
     """Every kind, in the order in which examples go through them."""
-    raise NotImplementedError
 
   # What every task has.
 

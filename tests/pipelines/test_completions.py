@@ -61,6 +61,10 @@ def test_a_row_that_found_no_end_is_never_right(experiment):
   np.testing.assert_array_equal(found.outcome_reward, stopped)
   measured = preflight.measure(content, params, problems, 4)
   np.testing.assert_array_equal(measured.truncated_mask, ~measured.correct)
+  # But for a task that says that its solutions need no end.
+  content.task.ends_itself = True
+  found = host.sample(params, jax.random.key(1), problems)
+  assert np.all(np.asarray(found.outcome_reward) == 1)
 
 
 def test_an_id_without_a_token_is_read_and_answers_nothing(

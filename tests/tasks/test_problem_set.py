@@ -166,3 +166,8 @@ def test_long_problems_can_be_left_out(hundred):
 def test_options_that_cannot_be_are_refused(options, sentence):
   with pytest.raises(base.TaskError, match=sentence):
     registry.make("jsonl", **({"train": OWN} | options))
+
+
+def test_a_task_that_lacks_a_part_is_refused_when_it_is_made():
+  with pytest.raises(TypeError, match="judge_many"):
+    problem_set.ProblemSet()
