@@ -40,19 +40,10 @@ SHAPELESS = (
 )
 
 
-def pytest_addoption(parser: pytest.Parser) -> None:
-  parser.addoption(
-    "--no-typecheck",
-    action="store_true",
-    help="do not check the package's annotations at run time",
-  )
-
-
 def pytest_configure(config: pytest.Config) -> None:
+  del config
   _use_one_core_per_worker()
   _configure_jax()
-  if not config.getoption("--no-typecheck"):
-    sys.meta_path.insert(0, TypecheckFinder("reasoning_rl", UNCHECKED))
 
 
 def _use_one_core_per_worker() -> None:
@@ -190,3 +181,9 @@ class _FunctionDecorator(ast.NodeTransformer):
       decorator = ast.Name("__typecheck__", ast.Load())
       node.decorator_list.append(ast.copy_location(decorator, node))
     return node
+
+
+# Here and not in pytest_configure: when a folder is named, pytest imports its
+# conftest.py, and with it the package, before that is called.
+if not os.environ.get("NO_TYPECHECK"):
+  sys.meta_path.insert(0, TypecheckFinder("reasoning_rl", UNCHECKED))

@@ -9,6 +9,7 @@ the prompt size of the smallest bucket that holds its longest prompt.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import ml_collections
 import numpy as np
@@ -55,7 +56,7 @@ def check(
     )
 
 
-def _rise(sizes: Sequence[int], above: int) -> bool:
+def _rise(sizes: Sequence[Any], above: int) -> bool:
   steps = zip((above, *sizes), sizes, strict=False)
   return all(type(size) is int and size > last for last, size in steps)
 

@@ -143,7 +143,7 @@ class Sampler:
       np.asarray(samples.decoded.length),
       self.num_rollouts,
     )
-    if not getattr(self._experiment.task, "ends_itself", False):
+    if not isinstance(self._experiment.task, verdicts_lib.EndsItself):
       stopped = np.asarray(samples.decoded.stopped_mask)
       found = [
         verdict if ended or not verdict.is_correct else verdicts_lib.wrong(_CUT)

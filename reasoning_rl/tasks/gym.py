@@ -19,7 +19,6 @@ import itertools
 import json
 import pathlib
 import re
-import sys
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
@@ -306,7 +305,7 @@ class Gym:
   def _pool(self) -> workers_lib.WorkerPool:
     module = extras.require("reasoning_gym", "tasks")
     packages = str(pathlib.Path(module.__file__).parents[1])
-    command = [sys.executable, "-I", str(SCRIPT), packages]
+    command = [*workers_lib.PYTHON, str(SCRIPT), packages]
     command += [str(workers_lib.MEMORY_BYTES), str(self.threshold)]
     return workers_lib.WorkerPool(self.workers, self.deadline, command=command)
 

@@ -68,6 +68,16 @@ class Judged(Protocol):
 
 
 @typing.runtime_checkable
+class EndsItself(Protocol):
+  """What a task has whose completions may be right without an end token.
+
+  Of any other task a completion that was cut off is wrong, whatever it holds.
+  """
+
+  ends_itself: bool
+
+
+@typing.runtime_checkable
 class Prepared(Protocol):
   """What a task has whose verifier needs something of the machine."""
 

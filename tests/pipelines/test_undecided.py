@@ -26,6 +26,7 @@ class _Doubtful:
   """Arithmetic, judged by the parity of the completion's length."""
 
   name, version = "doubtful", "doubtful-1"
+  ends_itself = True  # Solutions that are cut off are judged like others.
 
   def __init__(self, task):
     self._task = task

@@ -31,6 +31,15 @@ START_SECONDS = 120.0
 MAX_FAILED_STARTS = 3
 _VERDICTS = {verdict.value: verdict for verdict in Verdict}
 _MAX_REPLY = 16
+# Isolated as by -I, which would also ignore the seed: the order of sympy's sets
+# follows it, and a verdict must not change from one process to the next.
+PYTHON = (sys.executable, "-s", "-P")
+ENVIRONMENT = {
+  "PATH": "/usr/bin:/bin",
+  "LANG": "C.UTF-8",
+  "OMP_NUM_THREADS": "1",
+  "PYTHONHASHSEED": "0",
+}
 
 
 class WorkerError(RuntimeError):
@@ -61,7 +70,7 @@ class _Worker:
       stderr=subprocess.DEVNULL,
       bufsize=0,
       cwd="/",
-      env={"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8", "OMP_NUM_THREADS": "1"},
+      env=ENVIRONMENT,
       start_new_session=True,
     )
     self.ready = False
@@ -135,7 +144,7 @@ class WorkerPool:
     if command is None:
       module = extras.require("math_verify", "verify")
       packages = pathlib.Path(module.__file__).parents[1]
-      command = [sys.executable, "-I", str(SCRIPT), str(packages)]
+      command = [*PYTHON, str(SCRIPT), str(packages)]
       command.append(str(memory_bytes))
     self.deadline = deadline
     self.restarts = 0

@@ -181,7 +181,7 @@ def test_math_verify_decides_what_the_grammar_does_not(
 ):
   assert judging.judge(gold, answer) is not Verdict.WRONG
   (outcome,) = real.judge_many([admission.admit(gold, answer)])
-  assert outcome.verdict.value == expected
+  assert (outcome.verdict.value, outcome.reason) == (expected, "decided")
 
 
 @pytest.mark.parametrize(
@@ -306,4 +306,4 @@ def test_a_point_tells_different_expressions_and_never_the_same_ones(
   real, gold, answer, expected
 ):
   (outcome,) = real.judge_many([admission.admit(gold, answer)])
-  assert outcome.verdict.value == expected
+  assert (outcome.verdict.value, outcome.reason) == (expected, "decided")
