@@ -239,11 +239,13 @@ def _override(
   if leaves[key] is None and text.lower() == "none":
     section[name] = None
     return
+  # An empty list does not say what it holds; base.py's may.
+  sample = section[name] or leaves[key]
   try:
-    section[name] = _parse_value(text, wanted, section[name])
+    section[name] = _parse_value(text, wanted, sample)
   except (KeyError, ValueError, TypeError) as error:
     raise ConfigError(
-      f"config key {key!r} takes {_describe(wanted, section[name])},"
+      f"config key {key!r} takes {_describe(wanted, sample)},"
       f" and {text!r} is of type {_guess_type(text)}"
     ) from error
 
@@ -262,9 +264,15 @@ def _parse_value(text: str, wanted: type, value: Any) -> Any:
   if wanted in (list, tuple):
     inner = text.strip().removeprefix("(").removesuffix(")").strip(" ,")
     parts = [part.strip() for part in inner.split(",")] if inner else []
-    item = _item_type(value)
+    item = _item_type(value or [_number_or_text(part) for part in parts])
     return wanted(_parse_value(part, item, None) for part in parts)
   raise TypeError(wanted)
+
+
+def _number_or_text(text: str) -> int | float | str:
+  """Returns what a text reads like."""
+  kind = _guess_type(text)
+  return {"int": int, "float": float}.get(kind, str)(text)
 
 
 def _item_type(value: Sequence[Any] | None) -> type:

@@ -92,6 +92,26 @@ def test_empty_text_is_an_empty_tuple(configs):
   assert load(configs, "--config.search.budgets=").search.budgets == ()
 
 
+def test_an_empty_tuple_takes_what_base_or_the_text_shows(configs):
+  name = "y.py"
+  emptied = "config.search.budgets = ()\n  return config"
+  (configs / name).write_text(EXPERIMENT.replace("return config", emptied))
+  found = load(configs, "--config.search.budgets=1,2", name=name)
+  assert found.search.budgets == (1, 2)
+  refusal(configs, "--config.search.budgets=1,2.5", name=name)
+  # Where base.py has none either, they are what they read like.
+  (configs / "base.py").write_text(BASE.replace("(1, 2)", "()"))
+  for text, value in (
+    ("1,2", (1, 2)),
+    ("(0.5, 1)", (0.5, 1.0)),
+    ("beam,2", ("beam", "2")),
+    ("", ()),
+  ):
+    found = load(configs, f"--config.search.budgets={text}", name=name)
+    assert found.search.budgets == value
+    assert [type(x) for x in found.search.budgets] == [type(x) for x in value]
+
+
 def test_the_last_of_two_overrides_wins(configs):
   config = load(configs, "--config.seed=1", "--config.seed=2")
   assert config.seed == 2
