@@ -7,6 +7,9 @@
   metrics/                     TensorBoard and JSON lines
   report/                      HTML, PNG, JSON
 
+Until something was kept, another config may still take the folder: one that
+could not be used leaves nothing behind.
+
 A run holds a lock on the folder that ends with its process, however that
 ends. JSON is written beside its place and moved there, so a killed run leaves
 the old file or the new one, and never half of one.
@@ -31,6 +34,8 @@ from reasoning_rl.pipelines.errors import WorkdirError
 _LOCK = ".lock"
 _FORMAT = "reasoning_rl workdir 1"  # Tells our config.json from others'.
 _SHOWN_DIFFERENCES = 8
+# What a run leaves that came to nothing; it is written anew.
+_NOTHING = ("config.json", "tokenizer.json", "compilation_cache", _LOCK)
 
 
 class Workdir:
@@ -146,7 +151,7 @@ def _refuse_foreign(workdir: Workdir) -> None:
 
 def _prepare(workdir: Workdir, config: ml_collections.ConfigDict) -> None:
   """Writes the config, or compares it with the one written, makes folders."""
-  if workdir.config_path.exists():
+  if workdir.config_path.exists() and _has_kept(workdir):
     _refuse_other_config(workdir, config)
   else:
     plain = json.loads(config_lib.to_json(config))
@@ -161,6 +166,15 @@ def _prepare(workdir: Workdir, config: ml_collections.ConfigDict) -> None:
     workdir.report,
   ):
     folder.mkdir(parents=True, exist_ok=True)
+
+
+def _has_kept(workdir: Workdir) -> bool:
+  """Returns whether the folder holds anything that a run has made."""
+  ours = (*_NOTHING, _temporary(workdir.config_path).name)
+  return any(
+    path.is_file() and path.relative_to(workdir.path).parts[0] not in ours
+    for path in workdir.path.rglob("*")
+  )
 
 
 def _refuse_other_config(

@@ -28,6 +28,13 @@ def open_and_close(path, config=None):
     return workdir
 
 
+def begin(path):
+  """Keeps a checkpoint of a run."""
+  workdir = open_and_close(path)
+  (workdir.policy_checkpoints / "sft").mkdir()
+  (workdir.policy_checkpoints / "sft" / "data").write_text("1")
+
+
 def refusal(path, config=None):
   """Returns the sentence with which the folder is refused."""
   with pytest.raises(WorkdirError) as caught:
@@ -67,16 +74,32 @@ def test_the_same_config_continues_where_it_was(tmp_path):
 
 
 def test_another_config_is_refused_with_the_keys_that_differ(tmp_path):
-  open_and_close(tmp_path)
+  begin(tmp_path)
   before = (tmp_path / "config.json").read_bytes()
   sentence = refusal(tmp_path, make_config(**{"rl.steps": 200, "seed": 1}))
   assert "(rl.steps: 100 -> 200; seed: 0 -> 1)" in sentence
   assert (tmp_path / "config.json").read_bytes() == before
 
 
+def test_a_config_that_came_to_nothing_does_not_keep_the_folder(tmp_path):
+  workdir = open_and_close(tmp_path)
+  (tmp_path / "tokenizer.json").write_text("{}")
+  (tmp_path / "compilation_cache").mkdir()
+  (tmp_path / "compilation_cache" / "a").write_text("1")
+  open_and_close(tmp_path, make_config(seed=1))
+  assert workdir.read_config()["seed"] == 1
+  # What the whole run depends on counts, as does anything unknown.
+  (tmp_path / "tokenizer.model").write_text("1")
+  assert "(seed: 1 -> 2)" in refusal(tmp_path, make_config(seed=2))
+  (tmp_path / "tokenizer.model").unlink()
+  with workdir_lib.open_workdir(tmp_path, make_config(seed=1)) as workdir:
+    workdir.finish("sft", {})
+  assert "(seed: 1 -> 2)" in refusal(tmp_path, make_config(seed=2))
+
+
 def test_a_long_list_of_differences_is_cut(tmp_path):
   many = ml_collections.ConfigDict({f"key{i}": i for i in range(20)})
-  open_and_close(tmp_path)
+  begin(tmp_path)
   assert "and 14 more" in refusal(tmp_path, many)
 
 
