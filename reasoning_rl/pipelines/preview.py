@@ -18,7 +18,7 @@ from typing import Any
 import ml_collections
 
 from reasoning_rl.models.pretrained import families
-from reasoning_rl.pipelines import cuts, preview_page, probes
+from reasoning_rl.pipelines import cuts, preview_page, probes, texts
 from reasoning_rl.pipelines import experiment as experiment_lib
 from reasoning_rl.pipelines import stage as stage_lib
 from reasoning_rl.pipelines.errors import ConfigError
@@ -161,6 +161,7 @@ def reader(
 ) -> Iterator[experiment_lib.Experiment]:
   """Yields the run that a config describes, without a model behind it."""
   config = copy.deepcopy(config)
+  texts.check_folder(config)
   with config.unlocked():
     if config.model.path and not config.tokenizer.path:
       config.tokenizer.path = config.model.path
@@ -317,6 +318,17 @@ def _faults(experiment, prompt_tokens, golds, judged) -> list[str]:
   elif not any(j.verdict == "correct" and j.fits for j in golds):
     found.append(
       "No accepted form of the right answer fits the limits of `data`: raise"
+      " max_thought_tokens, max_thoughts or max_completion_tokens."
+    )
+  worked = judged[0]
+  if worked.name == "a worked solution" and worked.verdict != "correct":
+    found.append(
+      f"The worked solution is judged {worked.verdict} ({worked.reason}): it"
+      " teaches, and as an example shows, what does not count."
+    )
+  elif worked.name == "a worked solution" and not worked.fits:
+    found.append(
+      "The worked solution exceeds the limits of `data`: raise"
       " max_thought_tokens, max_thoughts or max_completion_tokens."
     )
   found += [f"The verifier is wrong: {j.fault}." for j in judged if j.fault]

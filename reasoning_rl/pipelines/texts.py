@@ -92,6 +92,21 @@ def chat_ids(
     raise ConfigError(f"problem {problem.id}: {error}") from error
 
 
+def check_folder(config: ml_collections.ConfigDict) -> None:
+  """Refuses a tokenizer that is not there, by the key that names it.
+
+  Args:
+    config: The whole config.
+  """
+  key = "tokenizer" if config.tokenizer.path else "model"
+  path = config[key].path
+  if path and not pathlib.Path(path).expanduser().exists():
+    raise ConfigError(
+      f"{key}.path names {path}, and there is no such folder:"
+      " scripts/fetch_model.py makes one, or give that of your own model."
+    )
+
+
 def make_tokenizer(
   config: ml_collections.ConfigDict,
   task: task_base.Task,
@@ -113,6 +128,7 @@ def make_tokenizer(
         "tokenizer.kind is 'huggingface', and neither tokenizer.path nor"
         " model.path names a model's folder: set one of them."
       )
+    check_folder(config)
   if config.model.path and kind != "huggingface":
     raise ConfigError(
       f"model.path names a pretrained model, and tokenizer.kind is {kind!r}:"

@@ -141,6 +141,10 @@ class ProblemSet(abc.ABC):
   # What a subclass says.
 
   @abc.abstractmethod
+  def extract_answer(self, completion: str) -> str | None:
+    """Returns the final answer to vote with, None if there is none."""
+
+  @abc.abstractmethod
   def read(self, record: sources.Record) -> Item:
     """Returns a record's problem."""
 
@@ -233,6 +237,8 @@ class ProblemSet(abc.ABC):
       for item in self._read_all(source) if source else ():
         parts[self._split_of(item, split)].append(item)
     parts, notes = _disjoint(self.name, parts)
+    parts, more = self._without_contradictions(parts)
+    notes += more
     if self.max_question_chars:
       parts, more = _short(self.name, parts, self.max_question_chars)
       notes += more
@@ -244,6 +250,34 @@ class ProblemSet(abc.ABC):
     }
     sizes = ", ".join(f"{len(shuffled[s])} {s}" for s in base.SPLITS)
     return shuffled, (*notes, f"{self.name}: {sizes} problems.")
+
+  def _without_contradictions(
+    self, parts: dict[str, list[Item]]
+  ) -> tuple[dict[str, list[Item]], tuple[str, ...]]:
+    """Leaves the answer alone of solutions that no verifier could read.
+
+    One that says "the answer is pale blue" before "The answer is (B)." states
+    two answers, so who learns to write like it is never right.
+    """
+    count = 0
+    settled: dict[str, list[Item]] = {}
+    for split, items in parts.items():
+      settled[split] = []
+      for item in items:
+        last = item.thoughts[-1:]
+        if (
+          len(item.thoughts) > 1
+          and self.extract_answer("".join(item.thoughts)) is None
+          and self.extract_answer(last[0]) is not None
+        ):
+          count += 1
+          item = dataclasses.replace(item, thoughts=last)
+        settled[split].append(item)
+    note = (
+      f"{self.name}: {count} solutions state their answer in doubt or another"
+      " one, and only their last line is shown."
+    )
+    return settled, (note,) if count else ()
 
   def _read_all(self, source: str) -> list[Item]:
     found: list[Item] = []

@@ -20,6 +20,7 @@ from reasoning_rl.pipelines import (
   preview_page,
   probes,
 )
+from reasoning_rl.pipelines import experiment as experiment_lib
 from reasoning_rl.pipelines.errors import ConfigError
 from reasoning_rl.tasks import base, verdicts
 
@@ -65,6 +66,16 @@ class _Credulous:
 
   def verify(self, problem, completion):
     return problem.answer in completion
+
+
+class _Misled(_Credulous):
+  """A task whose worked solutions state no answer."""
+
+  def extract_answer(self, completion):
+    return self.task.extract_answer(completion)
+
+  def demonstration(self, problem):
+    return ("I do not know.\n",)
 
 
 class _Deaf(_Credulous):
@@ -118,6 +129,35 @@ def test_a_worked_solution_is_cut_where_a_run_cuts_it(experiment):
   )
   sizes = np.diff([-1, *np.asarray(end)[0, : int(count[0])]])
   assert [t.tokens for t in cut] == sizes.tolist()
+
+
+@pytest.mark.parametrize("key", ["model", "tokenizer"])
+def test_a_folder_that_is_not_there_is_named_with_its_key(words, tmp_path, key):
+  with words.unlocked():
+    words[key].path = "runs/none"
+  said = rf"^{key}\.path names runs/none, and there is no .*fetch_model\.py"
+  with pytest.raises(ConfigError, match=said):
+    with preview.reader(words, tmp_path):
+      pass
+  with pytest.raises(ConfigError, match=said):
+    experiment_lib.build(words, tmp_path)
+
+
+def test_a_worked_solution_that_does_not_count_or_fit_is_a_fault(
+  words, tmp_path
+):
+  with preview.reader(words, tmp_path) as experiment:
+    misled = dataclasses.replace(experiment, task=_Misled(experiment.task))
+    shown = preview.show(misled, "train", 1)
+  assert shown.judged[0].verdict == "wrong"
+  assert "The worked solution is judged wrong (no" in " ".join(shown.faults)
+  with words.unlocked():
+    words.data.max_thoughts = 1
+  with preview.reader(words, tmp_path) as experiment:
+    shown = preview.show(experiment, "train", 1)
+  assert shown.judged[0].verdict == "correct"
+  (fault,) = shown.faults
+  assert fault.startswith("The worked solution exceeds the limits of `data`")
 
 
 def test_a_good_task_has_no_faults(words, tmp_path):

@@ -89,6 +89,31 @@ def test_an_overlap_of_splits_is_counted_reported_and_left_out(tmp_path):
     task.problem("validation", 0)
 
 
+@pytest.mark.parametrize(
+  ("solution", "shown"),
+  [
+    ("3 + 4 = 7.", ["3 + 4 = 7.\n", "The answer is 7.\n"]),
+    ("So the answer is 7.", ["So the answer is 7.\n", "The answer is 7.\n"]),
+    ("So the answer is 8 pens.", ["The answer is 7.\n"]),
+    ("The answer is 8. No, it is 7.", ["The answer is 7.\n"]),
+  ],
+)
+def test_a_solution_that_contradicts_its_answer_is_not_shown(
+  tmp_path, solution, shown
+):
+  path = tmp_path / "own.jsonl"
+  row = {"question": "3 + 4?", "answer": 7, "solution": solution}
+  path.write_text(json.dumps(row) + "\n")
+  task = registry.make(
+    "jsonl", heldout=str(path), answer_kind="number", shots=0
+  )
+  problem = task.problem("heldout", 0)
+  assert list(task.demonstration(problem)) == shown
+  assert task.verify(problem, "".join(shown))
+  noted = "jsonl: 1 solutions state their answer in doubt" in task.notes[0]
+  assert noted == (len(shown) == 1)
+
+
 def test_a_split_repeats_in_one_order_and_identities_tell(hundred):
   task = registry.make("jsonl", train=hundred, shots=0)
   size = len(task.items("heldout"))
