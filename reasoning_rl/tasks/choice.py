@@ -22,7 +22,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 from reasoning_rl.tasks import base, problem_set, sources, verdicts
-from reasoning_rl.tasks.mathematics import extraction
+from reasoning_rl.tasks.mathematics import extraction, verifier
 
 SCHEMAS = ("gpqa", "arc", "options")
 LETTERS = string.ascii_uppercase[:10]
@@ -63,8 +63,8 @@ class Choice(problem_set.ProblemSet):
 
   @property
   def version(self) -> str:
-    """The schema's."""
-    return f"choice-1/{self.schema}"
+    """The schema's, and the version of what finds the answer."""
+    return f"choice-1/{self.schema}/{verifier.MathVerifier.version}"
 
   @property
   def told(self) -> str:

@@ -28,7 +28,7 @@ from reasoning_rl.tasks import (
   sources,
   verdicts,
 )
-from reasoning_rl.tasks.mathematics import extraction
+from reasoning_rl.tasks.mathematics import extraction, verifier
 
 KINDS = ("exact", "number", "math", "choice")
 _STATED = {"exact": "X", "number": "N", "choice": "(X)"}
@@ -65,8 +65,8 @@ class JsonLines(math_answers.MathAnswered):
 
   @property
   def version(self) -> str:
-    """The kind of the answers."""
-    return f"jsonl-1/{self.answer_kind}"
+    """The kind of the answers, and the version of what finds and reads them."""
+    return f"jsonl-1/{self.answer_kind}/{verifier.MathVerifier.version}"
 
   @property
   def told(self) -> str:

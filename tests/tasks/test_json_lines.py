@@ -7,6 +7,7 @@ import json
 import pytest
 
 from reasoning_rl.tasks import base, registry, verdicts
+from reasoning_rl.tasks.mathematics import verifier
 
 # kind -> (gold, right, wrong).
 CASES = {
@@ -71,6 +72,16 @@ def test_a_gold_answer_of_another_kind_is_refused(
 ):
   with pytest.raises(base.TaskError, match=f"own.jsonl, line 1: .*{sentence}"):
     _task(tmp_path, kind, answer).items("heldout")
+
+
+@pytest.mark.parametrize("kind", CASES)
+def test_a_verifier_that_changes_changes_the_version(
+  tmp_path, kind, monkeypatch
+):
+  task = _task(tmp_path, kind, CASES[kind][0])
+  before = task.version
+  monkeypatch.setattr(verifier.MathVerifier, "version", "mathematics-next")
+  assert task.version != before and kind in task.version
 
 
 def test_a_solution_is_shown_before_its_answer(tmp_path):
