@@ -83,8 +83,11 @@ def fit(
     checkpoint_every: Steps between checkpoints.
     progress: Shows the numbers that matter.
   """
-  config = optimizer_lib.OptimizerConfig(
-    **task.optimizer, decay_steps=task.decay_steps or max(1, task.num_steps)
+  config = optimizer_config(
+    task.optimizer,
+    task.num_steps,
+    task.decay_steps or task.num_steps,
+    f"the optimizer of {task.name}",
   )
   optimizer = optimizer_lib.make_optimizer(config, task.trainable)
   params, base, notes = _split_base(params, task.adapters, mesh)
@@ -115,6 +118,28 @@ def fit(
       task, state, base, notes, step_fn, directory, writer, mesh, rng,
       checkpoint_every, progress,
     )  # fmt: skip
+
+
+def optimizer_config(
+  settings: ml_collections.ConfigDict, steps: int, decay_steps: int, what: str
+) -> optimizer_lib.OptimizerConfig:
+  """Returns how a learner learns; refuses what cannot be meant.
+
+  Args:
+    settings: A config section of its fields.
+    steps: Updates; without any the schedule does not matter.
+    decay_steps: When the learning rate has decayed.
+    what: Names the section in a refusal.
+  """
+  given = dict(settings)
+  if not steps:
+    given |= {"schedule": "constant", "warmup_steps": 0}
+  try:
+    return optimizer_lib.OptimizerConfig(
+      **given, decay_steps=max(1, decay_steps)
+    )
+  except (TypeError, ValueError) as error:
+    raise ConfigError(f"{what} cannot be used: {error}") from error
 
 
 def check_precision(

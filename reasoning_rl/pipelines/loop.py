@@ -38,7 +38,7 @@ def run_stages(stage: stage_lib.Stage) -> pathlib.Path:
   if stage.workdir.finished(evaluate.NAME):  # Needs no checkpoint any more.
     return stage.workdir.report_page
   evaluate.heldout_problems(stage)  # Refused now if there are too few.
-  _check_precision(stage)
+  _check_learners(stage)
   train_sft.warm_up(stage)
   policies = [("warm-up", "loop", train_sft.NAME)]
   policy = stage.policy(train_sft.NAME)
@@ -75,12 +75,18 @@ def run_stages(stage: stage_lib.Stage) -> pathlib.Path:
   return evaluate.evaluate(stage, models)
 
 
-def _check_precision(stage: stage_lib.Stage) -> None:
+def _check_learners(stage: stage_lib.Stage) -> None:
   """Refuses now what a learner would refuse after all the sampling."""
   experiment, config = stage.experiment, stage.config
-  if any(
-    (config.sft.max_steps, config.prm.steps, config.imitation.steps,
-     config.rl.steps)
-  ):  # fmt: skip
+  steps = {name: config[name].steps for name in ("prm", "imitation", "rl")}
+  for name, count in steps.items():
+    settings = config[name].optimizer
+    what = f"{name}.optimizer, for the {count} updates of {name}.steps,"
+    fit_lib.optimizer_config(settings, count, count, what)
+  sft = config.sft
+  fit_lib.optimizer_config(
+    sft.optimizer, sft.max_steps, sft.decay_steps, "sft.optimizer"
+  )
+  if sft.max_steps or any(steps.values()):
     shapes = jax.eval_shape(experiment.policy.init, jax.random.key(0))
     fit_lib.check_precision(shapes, experiment.adapters)

@@ -8,6 +8,7 @@ would shrink the rows of tokens that a batch does not contain.
 from __future__ import annotations
 
 import dataclasses
+import math
 import re
 from collections.abc import Callable
 
@@ -63,6 +64,19 @@ class OptimizerConfig:
       raise ValueError(
         f"decay_steps={self.decay_steps} must exceed"
         f" warmup_steps={self.warmup_steps}: it counts the warm-up too."
+      )
+    for key in ("learning_rate", "warmup_steps", "weight_decay"):
+      value = getattr(self, key)
+      if not 0 <= value < math.inf:
+        raise ValueError(f"{key}={value} must be at least 0, and finite.")
+    for key in ("b1", "b2"):
+      if not 0 <= getattr(self, key) < 1:
+        raise ValueError(
+          f"{key}={getattr(self, key)} must be at least 0 and less than 1."
+        )
+    if not 0 <= self.end_fraction <= 1:
+      raise ValueError(
+        f"end_fraction={self.end_fraction} must be at least 0, at most 1."
       )
     if not self.clip_norm > 0:
       raise ValueError(

@@ -61,6 +61,41 @@ def test_a_model_that_is_never_right_stops_the_loop_early(tmp_path, model):
   assert list(stages) == ["sft", "collect_0"]
 
 
+@pytest.mark.parametrize(
+  ("changes", "sentence"),
+  [
+    (
+      {"sft__max_steps": 9, "sft__optimizer__warmup_steps": 5000},
+      "sft.optimizer cannot be used: decay_steps=1200 must exceed warmup_step",
+    ),
+    (
+      {"imitation__optimizer__warmup_steps": 2},
+      "imitation.optimizer, for the 2 updates of imitation.steps, cannot be",
+    ),
+    ({"rl__optimizer__b1": 1.5}, "rl.optimizer, .* b1=1.5 must be at least 0"),
+    ({"prm__optimizer__schedule": "step"}, "prm.opt.* Unknown schedule 'step'"),
+  ],
+)
+def test_an_optimizer_that_cannot_be_meant_stops_the_loop_at_once(
+  tmp_path, model, changes, sentence
+):
+  config = tiny_model.config(model, **changes)
+  with pytest.raises(ConfigError, match=sentence) as caught:
+    loop.run(config, tmp_path / "run")
+  assert "\n" not in str(caught.value)
+  assert not (tmp_path / "run" / "stages.json").exists()
+
+
+def test_a_lone_stage_refuses_its_optimizer_and_no_other(tmp_path, model):
+  changes = {"sft__max_steps": 9, "sft__optimizer__warmup_steps": 5000}
+  config = tiny_model.config(model, **changes)
+  with pytest.raises(ConfigError, match="the optimizer of sft cannot be used"):
+    train_sft.run(config, tmp_path / "run")
+  # Without updates the schedule does not matter.
+  changes = {"sft__max_steps": 0, "rl__optimizer__warmup_steps": 5000}
+  train_sft.run(tiny_model.config(model, **changes), tmp_path / "other")
+
+
 def test_the_loop_runs_to_its_report(finished):
   _, path = finished
   found = results.read_results(path / "report" / "results.json")

@@ -149,6 +149,12 @@ def test_trainable_that_matches_nothing_is_refused():
     ({"schedule": "step"}, "Unknown schedule 'step'"),
     ({"warmup_steps": 10, "decay_steps": 10}, "must exceed"),
     ({"clip_norm": 0.0}, "use inf not to clip"),
+    ({"learning_rate": -1e-3}, "learning_rate=-0.001 must be at least 0"),
+    ({"learning_rate": float("nan")}, "learning_rate=nan must be"),
+    ({"warmup_steps": -1}, "warmup_steps=-1 must be at least 0"),
+    ({"weight_decay": -0.1}, "weight_decay=-0.1 must be"),
+    ({"b2": 1.0}, "b2=1.0 must be at least 0 and less than 1"),
+    ({"end_fraction": 2.0}, "end_fraction=2.0 must be"),
   ],
 )
 def test_a_setting_that_cannot_be_meant_is_refused(settings, message):
