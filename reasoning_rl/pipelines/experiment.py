@@ -239,10 +239,21 @@ class Experiment:
     )
 
   def different_problems(
-    self, split: str, start: int, count: int
+    self, split: str, start: int, count: int, key: str = ""
   ) -> ProblemBatch:
-    """Returns `count` problems from `start` on, those that repeat left out."""
-    return self._batch(task_base.different(self.task, split, start, count))
+    """Returns `count` problems from `start` on, those that repeat left out.
+
+    Args:
+      split: One of the task's.
+      start: Index of the first.
+      count: How many.
+      key: Of the config, which says how many.
+    """
+    fewer = f"lower {key}" if key else "ask for fewer"
+    advice = f"{fewer}, or widen the task"
+    return self._batch(
+      task_base.different(self.task, split, start, count, advice)
+    )
 
   def _batch(self, problems: tuple[task_base.Problem, ...]) -> ProblemBatch:
     prompt, length = batching.prompt_batch(

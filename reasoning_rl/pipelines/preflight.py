@@ -72,7 +72,9 @@ def check(stage: stage_lib.Stage, name: str, policy: Any) -> dict[str, Any]:
     What is in the file.
   """
   experiment, config = stage.experiment, stage.config.preflight
-  problems = experiment.different_problems("validation", 0, config.problems)
+  problems = experiment.different_problems(
+    "validation", 0, config.problems, "preflight.problems"
+  )
   greedy = measure(experiment, policy, problems, 1, sampling.GREEDY)
   sampled = measure(experiment, policy, problems, config.rollouts)
   can_learn, sentence = verdict(sampled, config)

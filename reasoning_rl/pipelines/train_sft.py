@@ -132,7 +132,10 @@ class _Validation:
     config = stage.config.sft
     self._stage, self._config = stage, config
     self._problems = stage.experiment.different_problems(
-      "validation", 0, config.validation_problems
+      "validation",
+      0,
+      config.validation_problems,
+      "sft.validation_problems",
     )
     self._sampler = sampler_lib.Sampler(stage.experiment, 1)
 

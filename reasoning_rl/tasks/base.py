@@ -259,11 +259,22 @@ def draw(
 
 
 def different(
-  task: Task, split: str, start: int, count: int
+  task: Task,
+  split: str,
+  start: int,
+  count: int,
+  advice: str = "ask for fewer, or widen the task",
 ) -> tuple[Problem, ...]:
   """Returns `count` problems of a split from `start` on, no two the same.
 
   An interval over problems that repeat each other would be too narrow.
+
+  Args:
+    task: The task.
+    split: One of `SPLITS`.
+    start: Index of the first.
+    count: How many.
+    advice: What to change if there are fewer, completing a sentence.
 
   Raises:
     TaskError: If the split is too small to find as many.
@@ -278,7 +289,7 @@ def different(
     if fruitless > MAX_REPEATS:
       raise TaskError(
         f"{count} different problems are wanted and the {split} split has"
-        f" hardly more than {len(found)}: ask for fewer, or widen the task"
+        f" hardly more than {len(found)}: {advice}"
       )
   return tuple(found.values())
 

@@ -14,12 +14,13 @@ evaluate text see nothing but what a strict grammar admits.
 from __future__ import annotations
 
 import dataclasses
+import difflib
 import functools
 import itertools
 import json
 import pathlib
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, ClassVar
 
 from reasoning_rl import extras
@@ -213,6 +214,12 @@ class Gym:
   def _make(self):
     """Returns (seed) -> a dataset of the package, the last ones kept."""
     gym = extras.require("reasoning_gym", "tasks")
+    known = gym.factory.DATASETS
+    _check_known("generator", [self.generator], known)
+    fields = dataclasses.fields(known[self.generator][1])
+    _check_known(
+      f"option of {self.generator!r}", self._options, [f.name for f in fields]
+    )
 
     @functools.lru_cache(maxsize=16)
     def make(seed: int) -> Any:
@@ -322,6 +329,18 @@ def admitted(generator: str, answer: str) -> bool:
       return False
     return bool(_TERM.fullmatch(answer))
   return True
+
+
+def _check_known(kind: str, names: Iterable[str], known: Iterable[str]) -> None:
+  """Raises on a name that reasoning_gym does not have."""
+  known = sorted(known)
+  for name in names:
+    if name not in known:
+      nearest = difflib.get_close_matches(name, known, n=1, cutoff=0)
+      raise base.TaskError(
+        f"reasoning_gym has no {kind} called {name!r}: did you mean"
+        f" {nearest[0]!r}?"
+      )
 
 
 def _verdict(outcome: workers_lib.Outcome) -> verdicts.Verdict:

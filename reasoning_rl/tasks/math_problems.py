@@ -104,6 +104,8 @@ def _math(record: sources.Record) -> problem_set.Item:
   solution = record.text("solution", default="")
   if record.raw("answer", default=None)[0]:
     answer = record.number_or_text("answer").strip()
+    if "####" in answer:
+      raise record.fault("answer", "holds '####': set the schema to 'gsm8k'")
   else:
     answer = extraction.extract(record.text("solution")) or ""
     if not answer:

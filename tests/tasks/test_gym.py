@@ -63,11 +63,14 @@ def test_the_split_decides_the_seeds_and_the_hash():
 
 @needs_gym
 def test_a_generator_or_an_option_that_is_not_there_is_one_sentence():
-  with pytest.raises(base.TaskError, match="cannot make 'gdc' with the opt"):
-    registry.make("gym", generator="gdc", shots=0).problem("train", 0)
-  with pytest.raises(base.TaskError, match="cannot make 'gcd' with .*max_valu"):
-    task = registry.make("gym", generator="gcd", options='{"max_valu": 3}')
-    task.problem("train", 0)
+  for changes, sentence in (
+    ({"generator": "chain_sums"}, "no generator called .* mean 'chain_sum'"),
+    ({"options": '{"max_valu": 3}'}, "no option of 'gcd' .* mean 'max_value'"),
+    ({"options": '{"max_value": 0}'}, "cannot make 'gcd' with the options"),
+  ):
+    task = registry.make("gym", **{"generator": "gcd", "shots": 0} | changes)
+    with pytest.raises(base.TaskError, match=sentence):
+      task.problem("train", 0)
 
 
 @pytest.mark.parametrize(

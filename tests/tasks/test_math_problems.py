@@ -154,6 +154,11 @@ BAD = {
     {"problem": "q", "answer": "5 = 4"},
     "'answer' holds '5 = 4', no answer",
   ),
+  "GSM8K's schema": (
+    "math",
+    {"problem": "q", "answer": "3 + 4 = 7\n#### 7"},
+    "'answer' holds '####': set the schema to 'gsm8k'",
+  ),
   "AIME's range": (
     "aime",
     {"problem": "q", "answer": 1000},
