@@ -50,7 +50,7 @@ def heldout_problems(stage: stage_lib.Stage) -> experiment_lib.ProblemBatch:
   """Returns the problems to report on, all different; refuses too many."""
   config = stage.config.evaluate
   return stage.experiment.different_problems(
-    "heldout", config.first_problem, config.problems
+    "heldout", config.first_problem, config.problems, "evaluate.problems"
   )
 
 
@@ -87,7 +87,10 @@ class _Evaluation:
     self._validation = None
     if self._budgets and self._prm is not None:
       self._validation = experiment.different_problems(
-        "validation", 0, config.validation_problems
+        "validation",
+        0,
+        config.validation_problems,
+        "evaluate.validation_problems",
       )
     self._per_problem: dict[str, np.ndarray] = {}
     self._notes: list[str] = []
@@ -140,9 +143,7 @@ class _Evaluation:
     """Measures what more computation per problem gives."""
     found = {"curves": [], "committed": [], "prm_quality": [], "trees": []}
     if self._prm is None:
-      self._notes.append(
-        "There is no PRM here: no weighted votes, no best-of-N, no searches."
-      )
+      self._say_no_prm()
     if not self._budgets:
       return found
     heldout = self._samples(self._heldout, 1)
@@ -159,6 +160,21 @@ class _Evaluation:
       "prm_quality": self._quality(validation, heldout),
       "trees": drawn,
     }
+
+  def _say_no_prm(self) -> None:
+    """Says what is not measured, and what to do about it."""
+    sentence = "There is no PRM here: no weighted votes, no best-of-N"
+    methods = ", ".join(self._stage.config.evaluate.methods)
+    if self._budgets and methods:
+      sentence += (
+        f", no searches ({methods}). Name one with --config.inputs.prm=DIR, or"
+        " have scripts/train_sft.py, collect.py and train_prm.py make one in"
+        " this workdir first"
+      )
+    else:
+      sentence += ", no searches"
+    self._notes.append(f"{sentence}.")
+    self._say(self._notes[-1])
 
   def _write(self, found: Mapping[str, Any]) -> None:
     report = self._stage.workdir.report

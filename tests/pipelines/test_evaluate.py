@@ -86,7 +86,9 @@ def _untrained_prm(stage, directory):
   stage.fit(task, start, directory, 3)
 
 
-def test_a_pretrained_model_is_evaluated_without_a_prm(config, tmp_path):
+def test_a_pretrained_model_is_evaluated_without_a_prm(
+  config, tmp_path, capsys
+):
   evaluate.run(config, tmp_path / "run")
   found = results.read_results(tmp_path / "run" / "report" / "results.json")
   assert [(s["name"], s["role"]) for s in found["stages"]] == [
@@ -96,6 +98,9 @@ def test_a_pretrained_model_is_evaluated_without_a_prm(config, tmp_path):
   assert not found["prm_quality"] and not found["trees"]
   notes = " ".join(found["notes"])
   assert "There is no PRM here" in notes
+  assert "no searches (beam). Name one with --config.inputs.prm=DIR" in notes
+  said = " ".join(capsys.readouterr().out.split())
+  assert "no searches (beam). Name one with --config.inputs.prm=DIR" in said
   # Random weights hardly ever find an end, and nothing else is hidden.
   assert "Of 4 greedy solutions by the pretrained model, " in notes
   assert "Of 8 samples, " in notes
