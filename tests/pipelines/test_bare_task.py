@@ -20,33 +20,12 @@ from reasoning_rl.pipelines import (
 from reasoning_rl.pipelines import experiment as experiment_lib
 from reasoning_rl.pipelines.errors import ConfigError
 from reasoning_rl.tasks import base, registry
-
-_CONFIGS = pathlib.Path(__file__).parents[2] / "configs"
-
-
-class _Bare:
-  """The arithmetic task without all that a task need not have."""
-
-  name, version = "bare", "bare-1"
-
-  def __init__(self, task):
-    self._task = task
-
-  def problem(self, split, index):
-    return self._task.problem(split, index)
-
-  def extract_answer(self, completion):
-    return self._task.extract_answer(completion)
-
-  def verify(self, problem, completion):
-    return self._task.verify(problem, completion)
+from tests.pipelines import bare_task
 
 
 @pytest.fixture(name="experiment", scope="module")
 def fixture_experiment(tmp_path_factory):
-  config = config_file.load(_CONFIGS / "arithmetic.py", "tiny")
-  built = experiment_lib.build(config, tmp_path_factory.mktemp("workdir"))
-  return dataclasses.replace(built, task=_Bare(built.task))
+  return bare_task.build(tmp_path_factory.mktemp("workdir"))
 
 
 def test_a_bare_task_is_a_task_and_nothing_more(experiment):
@@ -119,7 +98,7 @@ def test_without_a_warm_up_only_what_was_found_is_imitated(
 
 
 def test_sizes_are_those_of_the_config_then_those_of_the_task():
-  config = config_file.load(_CONFIGS / "arithmetic.py", "tiny")
+  config = config_file.load(bare_task.CONFIGS / "arithmetic.py", "tiny")
   task = registry.make("word_problems", steps=2)
   config.data.max_thought_tokens = 24
   assert texts.sizes(config.data, task) == {
@@ -135,7 +114,7 @@ def test_sizes_are_those_of_the_config_then_those_of_the_task():
 
 @pytest.fixture(name="words", scope="module")
 def fixture_words(tmp_path_factory):
-  config = config_file.load(_CONFIGS / "arithmetic.py", "tiny")
+  config = config_file.load(bare_task.CONFIGS / "arithmetic.py", "tiny")
   config.task.name = "word_problems"
   config.task.word_problems.shots = 2
   config.tokenizer.update(kind="sentencepiece", vocab_size=256)

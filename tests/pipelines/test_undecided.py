@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import pathlib
 
 import jax.numpy as jnp
 import numpy as np
@@ -11,31 +10,19 @@ import pytest
 
 from reasoning_rl.pipelines import (
   collect,
-  config_file,
   sampler,
   train_policy,
 )
-from reasoning_rl.pipelines import experiment as experiment_lib
 from reasoning_rl.rl import advantages, groups
 from reasoning_rl.tasks import verdicts
+from tests.pipelines import bare_task
 
-_CONFIGS = pathlib.Path(__file__).parents[2] / "configs"
 
-
-class _Doubtful:
+class _Doubtful(bare_task.Bare):
   """Arithmetic, judged by the parity of the completion's length."""
 
   name, version = "doubtful", "doubtful-1"
   ends_itself = True  # Solutions that are cut off are judged like others.
-
-  def __init__(self, task):
-    self._task = task
-
-  def problem(self, split, index):
-    return self._task.problem(split, index)
-
-  def extract_answer(self, completion):
-    return self._task.extract_answer(completion)
 
   def judge(self, problem, completion):
     return self.judge_many([problem], [completion])[0]
@@ -57,9 +44,7 @@ def _judge(text):
 
 @pytest.fixture(name="experiment", scope="module")
 def fixture_experiment(tmp_path_factory):
-  config = config_file.load(_CONFIGS / "arithmetic.py", "tiny")
-  built = experiment_lib.build(config, tmp_path_factory.mktemp("workdir"))
-  return dataclasses.replace(built, task=_Doubtful(built.task))
+  return bare_task.build(tmp_path_factory.mktemp("workdir"), _Doubtful)
 
 
 @pytest.mark.parametrize("partial_credit", [False, True])
