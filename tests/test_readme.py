@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pathlib
 import re
+import shutil
 import subprocess
 import sys
 
 from reasoning_rl.pipelines import config as config_lib
+from reasoning_rl.tasks import registry
 
 ROOT = pathlib.Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -52,6 +55,28 @@ def test_overrides_shown_are_accepted():
   config_lib.load(
     [f"--config={ROOT}/configs/countdown.py", "--workdir=runs/c", *overrides]
   )
+
+
+def test_the_config_of_a_task_of_your_own_is_one(tmp_path):
+  (source,) = re.findall(r"```\n(from \. import [^`]*)```", README)
+  configs = tmp_path / "configs"
+  shutil.copytree(ROOT / "configs", configs)
+  rows = [{"question": f"{n} + 1?", "answer": n + 1} for n in range(400)]
+  own = tmp_path / "mine.jsonl"
+  own.write_text("".join(json.dumps(row) + "\n" for row in rows))
+  (configs / "mine.py").write_text(source.replace("mine.jsonl", str(own)))
+  arguments = [f"--config={configs / 'mine.py'}", f"--workdir={tmp_path}"]
+  config, _ = config_lib.load(arguments)
+  task = registry.make("jsonl", **config.task.jsonl.to_dict())
+  wanted = config.evaluate
+  assert len(task.items("heldout")) >= wanted.problems
+  most = max(wanted.validation_problems, config.sft.validation_problems)
+  assert len(task.items("validation")) >= most
+  problem = task.problem("heldout", wanted.first_problem)
+  assert task.verify(problem, f"The answer is {problem.answer}.\n")
+  data = config.data
+  assert data.max_completion_tokens <= data.max_prompt_tokens
+  assert data.max_thought_tokens <= data.max_completion_tokens
 
 
 def test_search_with_a_policy_of_your_own_runs():
