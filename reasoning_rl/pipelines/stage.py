@@ -164,8 +164,9 @@ class Stage:
     path = pathlib.Path(given) if given else self.policy_directory(name)
     if checkpoint_lib.latest_step(path) is None:
       raise ConfigError(
-        f"there is no policy in {path}: run the stage before this one in the"
-        " same workdir, or name a checkpoint folder with"
+        f"there is no policy in {path}: run scripts/train_sft.py with the same"
+        " workdir first (where sft.max_steps is 0 it keeps a pretrained model"
+        " as it is), or name a checkpoint folder with"
         " --config.inputs.policy=DIR."
       )
     return self.load(self.experiment.policy, path)

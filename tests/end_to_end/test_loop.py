@@ -181,7 +181,7 @@ def test_every_stage_runs_alone_on_what_the_one_before_left(
     "--config.evaluate.budgets=1,4",
   )
   run = _load(tmp_path / "run", *flags)
-  with pytest.raises(ConfigError, match="run the stage before this one"):
+  with pytest.raises(ConfigError, match=r"run scripts/train_sft\.py with the"):
     collect.run(*run)
   train_sft.run(*run)
   with pytest.raises(TrajectoryFileError, match="scripts/collect.py"):
