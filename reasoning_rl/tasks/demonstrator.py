@@ -7,8 +7,8 @@ confirm: what corrects them is the check of final answers.
 
 Each computation, as in 3 + 4, is either known or not. One that is not has one
 wrong result of its own, and the demonstrator gives it with a probability of its
-own, evenly spread from 0.1 to 0.9. So in about half of them the right result is
-the more frequent one, which a vote finds, and in the others it is not.
+own, evenly spread from 0.1 to 0.9. So in half of them the right result is the
+more frequent one, which a vote finds, and in the others it is not.
 """
 
 from __future__ import annotations
@@ -66,9 +66,28 @@ class Memory:
 @functools.lru_cache(maxsize=100_000)
 def _belief(seed, modulus, misremembered, fact, true) -> tuple[int, int]:
   left, operator, right = fact
-  about = base.Draws(seed, _FACTS, modulus, left, ord(operator), right)
-  if about.below(_PERMILLE) >= _PERMILLE * misremembered:
+  rates = _error_rates(seed, modulus, misremembered, operator)
+  rate = rates.get((left, right), 0)
+  if not rate:
     return true, 0
-  wrong = (true + 1 + about.below(modulus - 1)) % modulus
+  about = base.Draws(seed, _FACTS, modulus, left, ord(operator), right)
+  return (true + 1 + about.below(modulus - 1)) % modulus, rate
+
+
+@functools.lru_cache(maxsize=100)
+def _error_rates(seed, modulus, misremembered, operator):
+  """Returns, in permille, how often each unknown computation goes wrong.
+
+  Exactly the share that is asked for, rates exactly even: what differs between
+  seeds is which computations they are.
+  """
+  values = range(modulus)
+  draws = base.Draws(seed, _FACTS, modulus, ord(operator))
+  order = draws.shuffled([(left, right) for left in values for right in values])
+  unknown = order[: round(misremembered * len(order))]
   low, high = ERROR_RATES
-  return wrong, low + about.below(high - low + 1)
+  steps = max(1, len(unknown) - 1)
+  return {
+    pair: low + (high - low) * rank // steps
+    for rank, pair in enumerate(unknown)
+  }
