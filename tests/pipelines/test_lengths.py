@@ -68,9 +68,9 @@ def test_prompts_of_all_lengths_compile_a_program_per_bucket(
     config.data.buckets = (2, 6)
   traced, sample_fn = [], sampler.Sampler._sample_fn
 
-  def count(self, params, rng, prompt, *rest):
+  def count(self, params, rng, prompt, *rest, shared):
     traced.append(prompt.shape[1])
-    return sample_fn(self, params, rng, prompt, *rest)
+    return sample_fn(self, params, rng, prompt, *rest, shared)
 
   monkeypatch.setattr(sampler.Sampler, "_sample_fn", count)
   params = experiment.policy.init(experiment.rng(0))
