@@ -37,6 +37,8 @@ class Trajectory:
     behavior_logprobs: Log-probability of each completion token under the
       distribution actually sampled (temperature, top-k and top-p included).
     policy_logprobs: The same under the policy's own distribution.
+    forced_mask: True at completion tokens that thinking control put there; the
+      policy did not choose them, and nobody is to learn to say them.
     outcome_reward: What the verifier paid: 1 right, 0 wrong.
     labels: Probability in [0, 1] that each thought is correct.
     label_mask: True where `labels` counts.
@@ -55,6 +57,7 @@ class Trajectory:
   thought_count: Int[Array, " B"]
   behavior_logprobs: Float[Array, "B L"]
   policy_logprobs: Float[Array, "B L"]
+  forced_mask: Bool[Array, "B L"]
   outcome_reward: Float[Array, " B"]
   labels: Float[Array, "B T"]
   label_mask: Bool[Array, "B T"]

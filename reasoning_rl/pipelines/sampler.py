@@ -220,6 +220,9 @@ class Sampler:
       thought_count=samples.thought_count,
       behavior_logprobs=decoded.behavior_logprobs,
       policy_logprobs=decoded.policy_logprobs,
+      forced_mask=np.zeros(decoded.tokens.shape, bool)
+      if decoded.forced_mask is None
+      else decoded.forced_mask,
       outcome_reward=samples.outcome_reward,
       labels=zeros,
       label_mask=np.zeros(shape, bool),
