@@ -9,6 +9,7 @@ from reasoning_rl.data import batching
 from reasoning_rl.pipelines import batches, sampler, search, sharing
 from reasoning_rl.pipelines import experiment as experiment_lib
 from reasoning_rl.tasks import base as task_base
+from reasoning_rl.tasks import word_problems
 from tests.pipelines import tiny_model
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
@@ -70,15 +71,20 @@ def test_a_batch_shares_everything_or_nothing():
   assert sharing.count(common[:0], rows, length) == 0
 
 
-def test_a_task_without_training_problems_is_compared_by_the_others():
-  class Task:
-    def problem(self, split, index):
-      if split == "train":
-        raise task_base.TaskError("none")
-      return split, index
+def test_a_task_without_training_problems_is_compared_by_the_others(
+  monkeypatch,
+):
+  task = word_problems.WordProblems()
+  problem = word_problems.WordProblems.problem
 
-  found = list(sharing.first_problems(Task()))
-  assert found == [("validation", index) for index in range(8)]
+  def without(self, split, index):
+    if split == "train":
+      raise task_base.TaskError("there are none")
+    return problem(self, split, index)
+
+  monkeypatch.setattr(word_problems.WordProblems, "problem", without)
+  found = list(sharing.first_problems(task))
+  assert found == [problem(task, "validation", index) for index in range(8)]
 
 
 def test_worked_examples_are_what_the_prompts_share(make):
