@@ -240,6 +240,7 @@ def _add_policy_learning(config):
 
   config.loop = ml_collections.ConfigDict()
   config.loop.iterations = 2  # Collect, PRM, policy.
+  config.loop.orm = True  # Train an ORM too, to compare the PRM with.
   # See pipelines/baselines.py.
   config.loop.baselines = ("demonstrations", "rejection", "outcome")
 
