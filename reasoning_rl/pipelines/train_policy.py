@@ -142,16 +142,11 @@ class _Learner:
     decided = jax.tree.map(grouped, samples.decided_mask)
     mask = masking.length_mask(count, end.shape[-1])
     scores = jnp.zeros(mask.shape, jnp.float32)
+    rows = prompt, prompt_length, decoded.tokens
     if self._needs_scores:
       scores = jax.nn.sigmoid(
         scoring.completion_thought_logits(
-          experiment.prm,
-          prm,
-          prompt,
-          prompt_length,
-          decoded.tokens,
-          end,
-          shared,
+          experiment.prm, prm, *rows, end, shared
         )
       )
     per_thought = advantages_lib.thought_advantages(
@@ -161,13 +156,7 @@ class _Learner:
     reference_logprobs = decoded.behavior_logprobs
     if self._needs_reference:
       reference_logprobs, _ = scoring.completion_logprobs(
-        experiment.policy,
-        reference,
-        prompt,
-        prompt_length,
-        decoded.tokens,
-        experiment.sampling,
-        shared,
+        experiment.policy, reference, *rows, experiment.sampling, shared
       )
     batch = types.PolicyBatch(
       prompt=prompt,
