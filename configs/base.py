@@ -71,6 +71,9 @@ def _add_task(config):
   # Rising prompt sizes; problems are padded to the smallest that holds them, so
   # that long and short prompts have a program each. (): all to the longest.
   config.data.buckets = ()
+  # Least common first tokens of all prompts that are computed once for all of
+  # them, such as worked examples; 0: never.
+  config.data.share_prefix = 32
   config.data.max_prompt_tokens = 0  # 0: the task's longest prompt.
   config.data.max_thought_tokens = 0  # 0: the task's longest thought, C.
   config.data.max_thoughts = 0  # 0: as many as the task's solutions take, T.
@@ -237,6 +240,7 @@ def _add_policy_learning(config):
 
   config.loop = ml_collections.ConfigDict()
   config.loop.iterations = 2  # Collect, PRM, policy.
+  config.loop.orm = True  # Train an ORM too, to compare the PRM with.
   # See pipelines/baselines.py.
   config.loop.baselines = ("demonstrations", "rejection", "outcome")
 

@@ -37,6 +37,8 @@ class Trajectory:
     behavior_logprobs: Log-probability of each completion token under the
       distribution actually sampled (temperature, top-k and top-p included).
     policy_logprobs: The same under the policy's own distribution.
+    forced_mask: True at completion tokens that thinking control put there; the
+      policy did not choose them, and nobody is to learn to say them.
     outcome_reward: What the verifier paid: 1 right, 0 wrong.
     labels: Probability in [0, 1] that each thought is correct.
     label_mask: True where `labels` counts.
@@ -55,6 +57,7 @@ class Trajectory:
   thought_count: Int[Array, " B"]
   behavior_logprobs: Float[Array, "B L"]
   policy_logprobs: Float[Array, "B L"]
+  forced_mask: Bool[Array, "B L"]
   outcome_reward: Float[Array, " B"]
   labels: Float[Array, "B T"]
   label_mask: Bool[Array, "B T"]
@@ -71,11 +74,14 @@ class SupervisedBatch:
     tokens: Prompt and completion, right-padded.
     length: Real tokens.
     loss_mask: True at positions whose token is to be predicted.
+    shared: Tokens that all prompts begin with, so that they are computed once.
+      Whoever sets it has compared them, and every prompt goes on after them.
   """
 
   tokens: Int[Array, "B L"]
   length: Int[Array, " B"]
   loss_mask: Bool[Array, "B L"]
+  shared: int = flax.struct.field(pytree_node=False, default=0)
 
 
 @flax.struct.dataclass
@@ -90,6 +96,7 @@ class ThoughtLabels:
     labels: Probability that the thought is correct, in [0, 1].
     label_mask: True where `labels` counts in the loss.
     outcome_reward: The verifier's verdict on the whole row, in [0, 1].
+    shared: As in `SupervisedBatch`.
   """
 
   tokens: Int[Array, "B L"]
@@ -99,6 +106,7 @@ class ThoughtLabels:
   labels: Float[Array, "B T"]
   label_mask: Bool[Array, "B T"]
   outcome_reward: Float[Array, " B"]
+  shared: int = flax.struct.field(pytree_node=False, default=0)
 
 
 @flax.struct.dataclass
@@ -113,6 +121,7 @@ class PolicyBatch:
     behavior_logprobs: Of the distribution that sampled `completion`.
     reference_logprobs: Under the frozen policy that anchors the KL penalty.
     advantages: Credit of each completion token.
+    shared: As in `SupervisedBatch`.
   """
 
   prompt: Int[Array, "B Lp"]
@@ -122,3 +131,4 @@ class PolicyBatch:
   behavior_logprobs: Float[Array, "B G L"]
   reference_logprobs: Float[Array, "B G L"]
   advantages: Float[Array, "B G L"]
+  shared: int = flax.struct.field(pytree_node=False, default=0)

@@ -93,8 +93,9 @@ def _check_position(fields: Any, number: int, count: int) -> int:
   if not isinstance(fields, dict):
     raise ValueError("a record is not a JSON object")
   expected = {_INDEX, _COUNT, *records_lib.FIELDS}
-  if set(fields) != expected:
-    wrong = sorted(set(fields) ^ expected)
+  older = expected.difference(records_lib.LATER)
+  wrong = sorted((set(fields) - expected) | (older - set(fields)))
+  if wrong:
     raise ValueError(f"these fields are missing or unknown: {wrong}")
   index, stated = fields.pop(_INDEX), fields.pop(_COUNT)
   if index != number - 1 or type(stated) is not int or index >= stated:
@@ -118,7 +119,8 @@ def _from_json(fields: dict[str, Any]) -> records_lib.Record:
   for name, dtype in records_lib.SCALARS.items():
     record[name] = dtype(_typed(name, [fields[name]], dtype)[0])
   for name, dtype in records_lib.ARRAYS.items():
-    record[name] = np.array(_typed(name, fields[name], dtype), dtype)
+    if name in fields or name not in records_lib.LATER:
+      record[name] = np.array(_typed(name, fields[name], dtype), dtype)
   lineage = fields["lineage"]
   if not isinstance(lineage, dict) or set(lineage) != set(
     records_lib.LINEAGE_FIELDS
@@ -128,6 +130,7 @@ def _from_json(fields: dict[str, Any]) -> records_lib.Record:
     _typed(name, [value], np.str_)
   record["thoughts"] = _typed("thoughts", fields["thoughts"], np.str_)
   record["lineage"] = lineage
+  record = records_lib.complete(record)
   records_lib.check_record(record)
   return record
 

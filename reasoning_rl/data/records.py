@@ -26,6 +26,7 @@ COMPLETION = {
   "completion": np.int32,
   "behavior_logprobs": np.float32,
   "policy_logprobs": np.float32,
+  "forced_mask": np.bool_,
 }
 THOUGHT = {
   "thought_end": np.int32,
@@ -35,8 +36,16 @@ THOUGHT = {
   "thought_visits": np.int32,
   "thought_values": np.float32,
 }
+# What older records lack: nothing was forced then.
+LATER = ("forced_mask",)
 ARRAYS = PROMPT | COMPLETION | THOUGHT
 FIELDS = (*SCALARS, *ARRAYS, "thoughts", "lineage")
+
+
+def complete(record: Record) -> Record:
+  """Returns a record with what it lacks because it is older."""
+  nothing = np.zeros(len(record["completion"]), np.bool_)
+  return dict.fromkeys(LATER, nothing) | record
 
 
 class TrajectoryFileError(ValueError):

@@ -277,7 +277,8 @@ def _parse(serialized: bytes) -> records_lib.Record:
   for name, dtype in records_lib.SCALARS.items():
     record[name] = dtype(_values(feature[name])[0])
   for name, dtype in records_lib.ARRAYS.items():
-    record[name] = np.array(_values(feature[name]), dtype)
+    if name in feature or name not in records_lib.LATER:
+      record[name] = np.array(_values(feature[name]), dtype)
   record["thoughts"] = [
     thought.decode("utf-8") for thought in _values(feature["thoughts"])
   ]
@@ -285,7 +286,7 @@ def _parse(serialized: bytes) -> records_lib.Record:
     name: _values(feature[f"lineage/{name}"])[0].decode("utf-8")
     for name in records_lib.LINEAGE_FIELDS
   }
-  return record
+  return records_lib.complete(record)
 
 
 def _values(feature: Any) -> Any:

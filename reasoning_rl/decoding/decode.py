@@ -95,12 +95,20 @@ def prefill(
 
 
 def prompt_segment(
-  keys_values: attention_lib.KeysValues, prompt_length: Int[Array, " B"]
+  keys_values: attention_lib.KeysValues,
+  prompt_length: Int[Array, " B"],
+  start: int = 0,
 ) -> attention_lib.Segment:
-  """Returns the prompts as a segment that each problem's rows share."""
+  """Returns the prompts as a segment that each problem's rows share.
+
+  Args:
+    keys_values: Of the prompts, from position `start` on.
+    prompt_length: Real tokens from there on.
+    start: Tokens that stand in a segment of their own; see `prompts`.
+  """
   size = keys_values.k[0].shape[2]
   mask = masking.length_mask(prompt_length, size)
-  positions = jnp.arange(size)[None]
+  positions = jnp.arange(start, start + size)[None]
   return attention_lib.Segment(keys_values, mask[:, None, None], positions)
 
 

@@ -24,7 +24,7 @@ from reasoning_rl import pool as pool_lib
 from reasoning_rl import tree as tree_lib
 from reasoning_rl.data import boundaries
 from reasoning_rl.decoding import decode as decode_lib
-from reasoning_rl.decoding import distinct, sampling, scoring
+from reasoning_rl.decoding import distinct, prompts, sampling, scoring
 from reasoning_rl.decoding import lanes as lanes_lib
 from reasoning_rl.decoding import stops as stops_lib
 from reasoning_rl.models import attention as attention_lib
@@ -112,19 +112,19 @@ def make_root(
   prompt: Int[Array, "B Lp"],
   prompt_length: Int[Array, " B"],
   problem_id: Int[Array, " B"],
+  shared: int = 0,
 ) -> tree_lib.Root:
   """Reads the prompts once with every network that the search consults.
 
-  An empty prompt has no last token to go on from. Its problem is not searched
-  (see `tree.Root`); what its root holds is read by nobody.
+  Of an empty prompt's root (see `tree.Root`) nobody reads what it holds. Tokens
+  that are `shared`, see `prompts`, are read once and kept with each prompt.
   """
-  keys_values, hidden = decode_lib.prefill(
-    policy, params.policy, prompt, prompt_length
-  )
-  prompts, carry = (keys_values,), ()
+  rows = prompt, prompt_length, shared
+  of_policy, hidden = prompts.read_whole(policy, params.policy, *rows)
+  read, carry = (of_policy,), ()
   if prm is not None:
-    read, last = decode_lib.prefill(prm, params.prm, prompt, prompt_length)
-    prompts += (read,)
+    of_prm, last = prompts.read_whole(prm, params.prm, *rows)
+    read += (of_prm,)
     if "implicit" in prm.config.heads:
       carry = PRMCarry(last, jnp.zeros(prompt_length.shape, jnp.float32))
   return tree_lib.Root(
@@ -132,7 +132,7 @@ def make_root(
     prompt_length=prompt_length,
     hidden=hidden,
     values=jnp.full(prompt_length.shape, 0.5, jnp.float32),
-    prompts=prompts,
+    prompts=read,
     prm_carry=carry,
   )
 

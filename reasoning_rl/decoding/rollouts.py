@@ -9,7 +9,7 @@ from jaxtyping import Array, Bool, Int, Key
 
 from reasoning_rl.data import boundaries
 from reasoning_rl.decoding import decode as decode_lib
-from reasoning_rl.decoding import sampling
+from reasoning_rl.decoding import prompts, sampling
 from reasoning_rl.decoding import stops as stops_lib
 from reasoning_rl.decoding import thinking as thinking_lib
 from reasoning_rl.models import attention as attention_lib
@@ -48,19 +48,28 @@ def from_prompts(
   prompt_length: Int[Array, " B"],
   problem_id: Int[Array, " B"],
   config: RolloutConfig,
+  shared: int = 0,
 ) -> decode_lib.Decoded:
   """Samples `G` solutions of every prompt, which is read and kept once.
+
+  Args:
+    policy: The sampler.
+    params: Its parameters.
+    rng: Consumed; folded by `problem_id` and rollout.
+    prompt: Prompts, right-padded.
+    prompt_length: Real prompt tokens.
+    problem_id: Names the problem.
+    config: Sizes and rules.
+    shared: Tokens that all prompts begin with, read once; see `prompts`.
 
   Returns:
     B · G rows; the rollouts of one problem are consecutive. Row g of a problem
     does not depend on the number of rollouts or on the other problems.
   """
   group = config.num_rollouts
-  keys_values, hidden = decode_lib.prefill(
-    policy, params, prompt, prompt_length
-  )
+  segments, hidden = prompts.read(policy, params, prompt, prompt_length, shared)
   context = decode_lib.Context(
-    (decode_lib.prompt_segment(keys_values, prompt_length),),
+    segments,
     jnp.repeat(hidden, group, axis=0),
     jnp.repeat(prompt_length, group),
   )
@@ -79,6 +88,7 @@ def from_thoughts(
   thought_mask: Bool[Array, "B T"],
   row_id: Int[Array, " B"],
   config: RolloutConfig,
+  shared: int = 0,
 ) -> decode_lib.Decoded:
   """Samples `G` completions of every prefix that ends with a thought.
 
@@ -94,18 +104,23 @@ def from_thoughts(
     thought_mask: True where rollouts are wanted.
     row_id: Names the solution.
     config: Sizes and rules.
+    shared: Tokens that all prompts begin with, read once; see `prompts`.
 
   Returns:
     B · T · G rows of what follows each prefix.
   """
   batch, size = tokens.shape
   thoughts, group = thought_end.shape[1], config.num_rollouts
-  hidden, keys_values = policy.apply(params, tokens)
-  visible = jnp.arange(size)[None, None] <= thought_end[:, :, None]
+  before, _ = prompts.read_shared(policy, params, tokens, shared)
+  hidden, keys_values = prompts.read_own(policy, params, tokens, shared, before)
+  position = jnp.arange(shared, size)[None]
+  visible = position[None] <= thought_end[:, :, None]
   visible = jnp.repeat(visible, group, axis=1)[:, :, None]
-  hidden = hidden[jnp.arange(batch)[:, None], thought_end]
+  # A thought that there is not has no end after what is shared.
+  own_end = jnp.maximum(thought_end - shared, 0) if shared else thought_end
+  hidden = hidden[jnp.arange(batch)[:, None], own_end]
   context = decode_lib.Context(
-    (attention_lib.Segment(keys_values, visible, jnp.arange(size)[None]),),
+    (attention_lib.Segment(keys_values, visible, position), *before),
     jnp.repeat(hidden.reshape(batch * thoughts, -1), group, axis=0),
     jnp.repeat(thought_end.reshape(-1) + 1, group),
   )

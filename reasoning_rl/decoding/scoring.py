@@ -7,8 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from reasoning_rl import masking
-from reasoning_rl.decoding import decode as decode_lib
-from reasoning_rl.decoding import sampling
+from reasoning_rl.decoding import prompts, sampling
 from reasoning_rl.models import chunks
 from reasoning_rl.models import network as network_lib
 
@@ -20,6 +19,7 @@ def completion_logprobs(
   prompt_length: Int[Array, " B"],
   completion: Int[Array, "B G L"],
   config: sampling.SamplingConfig,
+  shared: int = 0,
 ) -> tuple[Float[Array, "B G L"], Float[Array, "B G L"]]:
   """Returns each completion token's log-probability, and the entropy there.
 
@@ -33,11 +33,15 @@ def completion_logprobs(
     completion: Completions of each prompt, right-padded.
     config: The distribution meant: with the sampler's own settings this is
       what `behavior_logprobs` was at sampling time.
+    shared: Tokens that all prompts begin with, computed once and differentiated
+      through once; see `prompts`. So in all that follows.
 
   Returns:
     Log-probabilities and entropies; padding holds arbitrary finite values.
   """
-  last, hidden = _read(policy, params, prompt, prompt_length, completion)
+  last, hidden = _read(
+    policy, params, prompt, prompt_length, completion, shared
+  )
 
   def measure(before, tokens):
     logits = policy.logits(params, before.reshape(-1, before.shape[-1]))
@@ -62,12 +66,13 @@ def completion_thought_logits(
   prompt_length: Int[Array, " B"],
   completion: Int[Array, "B G L"],
   thought_end: Int[Array, "B G T"],
+  shared: int = 0,
 ) -> Float[Array, "B G T"]:
   """Returns the PRM's logit at the end of each completion's thoughts.
 
   A group's prompt is computed once; `thought_end` indexes `completion`.
   """
-  read = _read(prm, params, prompt, prompt_length, completion)
+  read = _read(prm, params, prompt, prompt_length, completion, shared)
   end = thought_end.reshape(-1, thought_end.shape[-1])
   tokens = completion.reshape(-1, completion.shape[-1])
   return _completion_logits(prm, params, "thought", *read, tokens, end).reshape(
@@ -82,9 +87,10 @@ def completion_outcome_logits(
   prompt_length: Int[Array, " B"],
   completion: Int[Array, "B G L"],
   completion_length: Int[Array, "B G"],
+  shared: int = 0,
 ) -> Float[Array, "B G"]:
   """Returns the ORM's logit at each completion's last token."""
-  read = _read(orm, params, prompt, prompt_length, completion)
+  read = _read(orm, params, prompt, prompt_length, completion, shared)
   end = jnp.maximum(completion_length.reshape(-1, 1) - 1, 0)
   tokens = completion.reshape(-1, completion.shape[-1])
   return _completion_logits(orm, params, "outcome", *read, tokens, end).reshape(
@@ -143,19 +149,19 @@ def token_logprobs(
   )
 
 
-def _read(network, params, prompt, prompt_length, completion):
+def _read(network, params, prompt, prompt_length, completion, shared):
   """Returns the hidden vectors at the prompts' ends and at all completions.
 
   Both have a row per completion; the prompts are computed once per group.
   """
   batch, group, length = completion.shape
-  keys_values, last = decode_lib.prefill(network, params, prompt, prompt_length)
+  segments, last = prompts.read(network, params, prompt, prompt_length, shared)
   position = jnp.repeat(prompt_length, group)[:, None]
   hidden, _ = network.apply(
     params,
     completion.reshape(batch * group, length),
     position + jnp.arange(length)[None],
-    (decode_lib.prompt_segment(keys_values, prompt_length),),
+    segments,
   )
   return jnp.repeat(last, group, axis=0), hidden
 
@@ -164,16 +170,34 @@ def supervised_logprobs(
   policy: network_lib.Network,
   params: network_lib.Params,
   tokens: Int[Array, "B L"],
+  shared: int = 0,
 ) -> Float[Array, "B L"]:
-  """Returns each token's log-probability given those before; first is 0."""
-  hidden, _ = policy.apply(params, tokens)
-  return _next_logprobs(policy, params, hidden, tokens)
+  """Returns each token's log-probability given those before.
+
+  It is 0 for the first token and for the `shared` ones.
+  """
+  last, hidden = _read_joined(policy, params, tokens, shared)
+  chosen = _next_logprobs(policy, params, last, hidden, tokens[:, shared:])
+  return jnp.pad(chosen, ((0, 0), (shared, 0)))
 
 
-def _next_logprobs(network, params, hidden, tokens):
+def _read_joined(network, params, tokens, shared):
+  """Returns the hidden vector [1, D] before the rows' own tokens, and at these.
+
+  None stands before rows that share nothing.
+  """
+  before, last = prompts.read_shared(network, params, tokens, shared)
+  hidden, _ = prompts.read_own(network, params, tokens, shared, before)
+  return last, hidden
+
+
+def _next_logprobs(network, params, last, hidden, tokens):
   """Returns each token's log-probability from the hidden vector before it."""
-  chosen = token_logprobs(network, params, hidden[:, :-1], tokens[:, 1:])
-  return jnp.pad(chosen, ((0, 0), (1, 0)))
+  if last is None:
+    chosen = token_logprobs(network, params, hidden[:, :-1], tokens[:, 1:])
+    return jnp.pad(chosen, ((0, 0), (1, 0)))
+  last = jnp.broadcast_to(last, (len(tokens), last.shape[1]))
+  return token_logprobs(network, params, shifted(last, hidden), tokens)
 
 
 def thought_logits(
@@ -182,10 +206,11 @@ def thought_logits(
   tokens: Int[Array, "B L"],
   prompt_length: Int[Array, " B"],
   thought_end: Int[Array, "B T"],
+  shared: int = 0,
 ) -> Float[Array, "B T"]:
   """Returns the PRM's logit at the last token of each thought."""
   return _joined_logits(
-    prm, params, "thought", tokens, prompt_length, thought_end
+    prm, params, "thought", tokens, prompt_length, thought_end, shared
   )
 
 
@@ -195,21 +220,25 @@ def outcome_logits(
   tokens: Int[Array, "B L"],
   prompt_length: Int[Array, " B"],
   length: Int[Array, " B"],
+  shared: int = 0,
 ) -> Float[Array, " B"]:
   """Returns the ORM's logit at each row's last token."""
   end = length[:, None] - 1
-  return _joined_logits(orm, params, "outcome", tokens, prompt_length, end)[
-    :, 0
-  ]
+  return _joined_logits(
+    orm, params, "outcome", tokens, prompt_length, end, shared
+  )[:, 0]
 
 
-def _joined_logits(network, params, head, tokens, prompt_length, end):
+def _joined_logits(network, params, head, tokens, prompt_length, end, shared):
   """Returns a reward model's logits at the positions `end` of joined rows."""
-  hidden, _ = network.apply(params, tokens)
+  last, hidden = _read_joined(network, params, tokens, shared)
 
   def logprobs():
-    each = _next_logprobs(network, params, hidden, tokens)
-    in_prompt = masking.length_mask(prompt_length, tokens.shape[1])
+    own = tokens[:, shared:]
+    each = _next_logprobs(network, params, last, hidden, own)
+    in_prompt = masking.length_mask(prompt_length - shared, own.shape[1])
     return jnp.where(in_prompt, 0.0, each)
 
+  if shared:  # Where a row has fewer thoughts, there is no end.
+    end = jnp.maximum(end - shared, 0)
   return _logits_at(network, params, head, hidden, end, logprobs)

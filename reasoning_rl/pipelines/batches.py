@@ -30,6 +30,9 @@ def batch_fn(
     *path: Of the learner's random stream: another path, other batches.
   """
   source = batching.trim(source)
+  source = source.replace(
+    shared=experiment.shared(source.tokens, _prompt_length(source))
+  )
   size = len(source.length)
   entropy = (experiment.config.seed, *path)
   seed = int(np.random.SeedSequence(entropy).generate_state(1)[0])
@@ -49,3 +52,11 @@ def batch_fn(
     )
 
   return batch_at
+
+
+def _prompt_length(source):
+  """Returns the real tokens of each row's prompt."""
+  if hasattr(source, "prompt_length"):
+    return np.asarray(source.prompt_length)
+  # A loss begins with the completion.
+  return np.asarray(source.loss_mask).argmax(axis=1)

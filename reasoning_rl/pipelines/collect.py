@@ -173,10 +173,12 @@ class Labeler:
     self._config = experiment.rollout_config(
       experiment.config.collect.label_rollouts
     )
-    self._complete = experiment.map_problems(self._complete_fn, 2)
+    self._complete = experiment.map_problems(
+      self._complete_fn, 2, static_argnames=("shared",)
+    )
 
   def _complete_fn(
-    self, params, rng, tokens, thought_end, mask, row_id, answer
+    self, params, rng, tokens, thought_end, mask, row_id, answer, shared
   ):
     experiment = self._experiment
     decoded = rollouts.from_thoughts(
@@ -188,6 +190,7 @@ class Labeler:
       mask,
       row_id,
       self._config,
+      shared,
     ).replace(keys_values=None)
     correct = decoded.stopped_mask
     if experiment.answer_check is not None:
@@ -251,6 +254,7 @@ class Labeler:
           thoughts[index],
           index.astype(np.int32),
           problems.answer[index // group],
+          shared=problems.shared,
         ),
       )
       decided = np.ones(correct.shape, bool)

@@ -21,7 +21,14 @@ from reasoning_rl.data import batching, boundaries, tokenizers
 from reasoning_rl.decoding import expand, rollouts, sampling
 from reasoning_rl.decoding import thinking as thinking_lib
 from reasoning_rl.models import network as network_lib
-from reasoning_rl.pipelines import devices, lengths, methods, networks, texts
+from reasoning_rl.pipelines import (
+  devices,
+  lengths,
+  methods,
+  networks,
+  sharing,
+  texts,
+)
 from reasoning_rl.pipelines.errors import ConfigError
 from reasoning_rl.tasks import base as task_base
 from reasoning_rl.tasks import registry
@@ -40,6 +47,7 @@ class ProblemBatch:
     prompt_length: Real prompt tokens.
     problem_id: Each problem's index in its split.
     answer: Answer token ids, right-padded.
+    shared: First tokens of the prompts that are the same in every batch.
 
   Raises:
     ConfigError: If a prompt is empty: there is nothing to go on from.
@@ -50,6 +58,7 @@ class ProblemBatch:
   prompt_length: Int[np.ndarray, " B"]
   problem_id: Int[np.ndarray, " B"]
   answer: Int[np.ndarray, "B La"]
+  shared: int = 0
 
   def __post_init__(self):
     """Refuses empty prompts, which a sampler could not tell from padding."""
@@ -119,6 +128,22 @@ class Experiment:
     buckets = self.config.data.buckets
     return lengths.trim(problems.prompt, problems.prompt_length, buckets)
 
+  @functools.cached_property
+  def common_prompt(self) -> Int[np.ndarray, " Lp"]:
+    """The tokens that all prompts begin with, if they are worth sharing."""
+    least = self.config.data.share_prefix
+    # Names that change from row to row may stand there.
+    if not least or len(self.interchangeable_ids):
+      return np.zeros(0, np.int32)
+    prompts = map(self.encode_prompt, sharing.first_problems(self.task))
+    return sharing.common(prompts, least, self.tokenizer.decode)
+
+  def shared(
+    self, tokens: Int[np.ndarray, "B _"], length: Int[np.ndarray, " B"]
+  ) -> int:
+    """Returns how many of its first tokens a batch may share."""
+    return sharing.count(self.common_prompt, tokens, length)
+
   @property
   def search_prm(self) -> network_lib.Network | None:
     """The second network a search consults, None on a shared trunk."""
@@ -167,15 +192,10 @@ class Experiment:
     return np.array(self.tokenizer.encode(self.task.interchangeable), np.int32)
 
   def map_problems(
-    self,
-    fn: Callable[..., Any],
-    num_shared: int,
-    donate_argnums: tuple[int, ...] = (),
+    self, fn: Callable[..., Any], num_shared: int, **how: tuple[Any, ...]
   ) -> Callable[..., Any]:
     """Returns `fn` jitted over all devices; see `sharding.map_problems`."""
-    return sharding_lib.map_problems(
-      fn, self.problem_mesh, num_shared, donate_argnums
-    )
+    return sharding_lib.map_problems(fn, self.problem_mesh, num_shared, **how)
 
   def pieces(
     self, count: int, most: int
@@ -262,7 +282,8 @@ class Experiment:
     answers = [self.tokenizer.encode(p.answer) for p in problems]
     answer, _ = batching.pad_rows(answers, max(map(len, answers)))
     ids = np.array([p.id for p in problems], np.int32)
-    return ProblemBatch(problems, prompt, length, ids, answer)
+    shared = self.shared(prompt, length)
+    return ProblemBatch(problems, prompt, length, ids, answer, shared)
 
   def encode_prompt(self, problem: task_base.Problem) -> list[int]:
     """Returns the tokens that the policy reads of a problem."""
@@ -379,21 +400,12 @@ def _build(config, directory) -> Experiment:
       config.data, task, boundary.every, tokenizer.bos_id is not None
     ),
   )
-  _check_context(experiment)
+  lengths.check_context(
+    config,
+    experiment.prompt_size,
+    experiment.completion_size,
+    experiment.policy.config.max_positions,
+  )
   lengths.check(config, experiment.thinking, experiment.completion_size)
   methods.check(config)
   return experiment
-
-
-def _check_context(experiment):
-  longest = experiment.prompt_size + experiment.completion_size
-  limit = experiment.policy.config.max_positions
-  if longest > limit:
-    advice = f"set network.max_positions to at least {longest}"
-    if experiment.config.model.path:
-      advice = "lower data.max_prompt_tokens or data.max_completion_tokens"
-    raise ValueError(
-      f"a prompt of {experiment.prompt_size} and a solution of"
-      f" {experiment.completion_size} tokens exceed the context of {limit};"
-      f" {advice}."
-    )

@@ -116,14 +116,14 @@ def solutions(
   cut = lambda x, size: [
     row[:n].tolist() for row, n in zip(x[rows], size[rows], strict=True)
   ]
-  return batching.concatenate(
-    [
-      *seeds,
-      batching.supervised_batch(
-        cut(found.prompt, found.prompt_length),
-        cut(found.completion, found.completion_length),
-        experiment.prompt_size,
-        experiment.completion_size,
-      ),
-    ]
+  batch = batching.supervised_batch(
+    cut(found.prompt, found.prompt_length),
+    cut(found.completion, found.completion_length),
+    experiment.prompt_size,
+    experiment.completion_size,
   )
+  mask = np.array(batch.loss_mask)
+  forced = cut(found.forced_mask, found.completion_length)
+  # What is selected and what is cut go row by row, so real tokens line up.
+  mask[mask] = ~np.concatenate(forced)
+  return batching.concatenate([*seeds, batch.replace(loss_mask=mask)])

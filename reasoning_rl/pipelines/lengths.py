@@ -56,6 +56,32 @@ def check(
     )
 
 
+def check_context(
+  config: ml_collections.ConfigDict,
+  prompt_size: int,
+  completion_size: int,
+  limit: int,
+) -> None:
+  """Refuses texts that a network has no positions for.
+
+  Args:
+    config: The whole config.
+    prompt_size: Most prompt tokens.
+    completion_size: Most completion tokens.
+    limit: The network's positions.
+  """
+  longest = prompt_size + completion_size
+  if longest <= limit:
+    return
+  advice = f"set network.max_positions to at least {longest}"
+  if config.model.path:
+    advice = "lower data.max_prompt_tokens or data.max_completion_tokens"
+  raise ValueError(
+    f"a prompt of {prompt_size} and a solution of {completion_size} tokens"
+    f" exceed the context of {limit}; {advice}."
+  )
+
+
 def _rise(sizes: Sequence[Any], above: int) -> bool:
   steps = zip((above, *sizes), sizes, strict=False)
   return all(type(size) is int and size > last for last, size in steps)

@@ -68,10 +68,11 @@ def run_stages(stage: stage_lib.Stage) -> pathlib.Path:
   # The reward models that search are fresh, and learn from the same data.
   collect.collect(stage, rounds, policy, final)
   everything = range(rounds + 1)
-  for kind in ("prm", "orm"):
-    train_prm.train(stage, f"{kind}_final", everything, policy)
+  reward_models = ["prm_final", *["orm_final"] * stage.config.loop.orm]
+  for name in reward_models:
+    train_prm.train(stage, name, everything, policy)
   policies += baselines.train(stage)
-  models = available.Models(tuple(policies), final, "prm_final", "orm_final")
+  models = available.Models(tuple(policies), final, *reward_models)
   return evaluate.evaluate(stage, models)
 
 

@@ -23,7 +23,9 @@ def supervised(policy: network_lib.Network) -> accumulate.MeanLoss:
 
   def loss_fn(params, batch: types.SupervisedBatch, rng):
     del rng
-    logprobs = scoring.supervised_logprobs(policy, params, batch.tokens)
+    logprobs = scoring.supervised_logprobs(
+      policy, params, batch.tokens, batch.shared
+    )
     return rl_losses.supervised_loss(logprobs, batch.loss_mask)
 
   return accumulate.MeanLoss(
@@ -39,7 +41,12 @@ def thought(prm: network_lib.Network) -> accumulate.MeanLoss:
   def loss_fn(params, batch: types.ThoughtLabels, rng):
     del rng
     logits = scoring.thought_logits(
-      prm, params, batch.tokens, batch.prompt_length, batch.thought_end
+      prm,
+      params,
+      batch.tokens,
+      batch.prompt_length,
+      batch.thought_end,
+      batch.shared,
     )
     return prm_losses.thought_loss(logits, batch.labels, batch.label_mask)
 
@@ -55,7 +62,12 @@ def outcome(orm: network_lib.Network) -> accumulate.MeanLoss:
   def loss_fn(params, batch: types.ThoughtLabels, rng):
     del rng
     logits = scoring.outcome_logits(
-      orm, params, batch.tokens, batch.prompt_length, batch.length
+      orm,
+      params,
+      batch.tokens,
+      batch.prompt_length,
+      batch.length,
+      batch.shared,
     )
     return prm_losses.outcome_loss(logits, batch.outcome_reward)
 
@@ -85,6 +97,7 @@ def policy(
       batch.prompt_length,
       batch.completion,
       how,
+      batch.shared,
     )
     loss, metrics = rl_losses.policy_loss(
       config,

@@ -83,19 +83,23 @@ class Scorer:
       experiment: The run.
     """
     self._experiment = experiment
-    self._score = experiment.map_problems(self._score_fn, 2)
+    self._score = experiment.map_problems(
+      self._score_fn, 2, static_argnames=("shared",)
+    )
 
-  def _score_fn(self, prm, orm, prompt, prompt_length, rows, length, end):
+  def _score_fn(
+    self, prm, orm, prompt, prompt_length, rows, length, end, shared
+  ):
     experiment = self._experiment
     thought = outcome = None
     if prm is not None:
       logits = scoring.completion_thought_logits(
-        experiment.prm, prm, prompt, prompt_length, rows, end
+        experiment.prm, prm, prompt, prompt_length, rows, end, shared
       )
       thought = jax.nn.sigmoid(logits)
     if orm is not None:
       logits = scoring.completion_outcome_logits(
-        experiment.orm, orm, prompt, prompt_length, rows, length
+        experiment.orm, orm, prompt, prompt_length, rows, length, shared
       )
       outcome = jax.nn.sigmoid(logits)
     return thought, outcome
@@ -113,6 +117,7 @@ class Scorer:
       return None, None
     problems = len(found.outcome_reward) // group
     grouped = lambda x: x.reshape(problems, group, *x.shape[1:])
+    shared = self._experiment.shared(found.prompt, found.prompt_length)
     thought, outcome = [], []
     for index, keep in self._experiment.pieces(problems, rows // group):
       t, o = self._score(
@@ -123,6 +128,7 @@ class Scorer:
         grouped(found.completion)[index],
         grouped(found.completion_length)[index],
         grouped(found.thought_end)[index],
+        shared=shared,
       )
       thought.append(t if t is None else np.asarray(t)[:keep])
       outcome.append(o if o is None else np.asarray(o)[:keep])

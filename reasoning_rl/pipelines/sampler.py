@@ -72,9 +72,13 @@ class Sampler:
     self.verdicts: collections.Counter[str] = collections.Counter()
     self.num_rollouts = num_rollouts
     self._config = experiment.rollout_config(num_rollouts, how)
-    self._sample = experiment.map_problems(self._sample_fn, 2)
+    self._sample = experiment.map_problems(
+      self._sample_fn, 2, static_argnames=("shared",)
+    )
 
-  def _sample_fn(self, params, rng, prompt, prompt_length, problem_id, answer):
+  def _sample_fn(
+    self, params, rng, prompt, prompt_length, problem_id, answer, shared
+  ):
     experiment, group = self._experiment, self.num_rollouts
     decoded = rollouts.from_prompts(
       experiment.policy,
@@ -84,6 +88,7 @@ class Sampler:
       prompt_length,
       problem_id,
       self._config,
+      shared,
     )
     # The keys and values are not part of the answer, so they are not computed
     # for the caller.
@@ -133,6 +138,7 @@ class Sampler:
       problems.prompt_length,
       problems.problem_id,
       problems.answer,
+      shared=problems.shared,
     )
     if self._experiment.answer_check is not None:
       return samples, ()
@@ -214,6 +220,9 @@ class Sampler:
       thought_count=samples.thought_count,
       behavior_logprobs=decoded.behavior_logprobs,
       policy_logprobs=decoded.policy_logprobs,
+      forced_mask=np.zeros(decoded.tokens.shape, bool)
+      if decoded.forced_mask is None
+      else decoded.forced_mask,
       outcome_reward=samples.outcome_reward,
       labels=zeros,
       label_mask=np.zeros(shape, bool),
@@ -233,6 +242,7 @@ def take_problems(
     problems.prompt_length[index],
     problems.problem_id[index],
     problems.answer[index],
+    problems.shared,
   )
 
 

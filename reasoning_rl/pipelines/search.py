@@ -59,7 +59,9 @@ class Searcher:
     self._rollout_fn = None
     if search.rolls_out:
       self._rollout_fn = self._make_expand_fn(1, "independent", sampling.GREEDY)
-    self._plant = experiment.map_problems(self._plant_fn, 1)
+    self._plant = experiment.map_problems(
+      self._plant_fn, 1, static_argnames=("shared",)
+    )
     self._run = experiment.map_problems(self._run_fn, 2, donate_argnums=(2,))
 
   def _make_expand_fn(self, candidates, draw, how=None):
@@ -96,7 +98,7 @@ class Searcher:
       )
     return fit
 
-  def _plant_fn(self, params, prompt, prompt_length, problem_id):
+  def _plant_fn(self, params, prompt, prompt_length, problem_id, shared):
     experiment, search = self.experiment, self.plan
     root = expand.make_root(
       experiment.policy,
@@ -105,6 +107,7 @@ class Searcher:
       prompt,
       prompt_length,
       problem_id,
+      shared,
     )
     tree = tree_lib.plant(
       root,
@@ -153,6 +156,7 @@ class Searcher:
       self.experiment.trim_prompts(problems),
       problems.prompt_length,
       problems.problem_id,
+      shared=problems.shared,
     )
     found = []
     for budget in token_budgets or (np.inf,):

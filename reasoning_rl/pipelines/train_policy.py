@@ -103,7 +103,9 @@ class _Learner:
     self._sampler = sampler_lib.Sampler(
       stage.experiment, config.rollouts, partial_credit=True
     )
-    self._assemble = stage.experiment.map_problems(self._assemble_fn, 2)
+    self._assemble = stage.experiment.map_problems(
+      self._assemble_fn, 2, static_argnames=("shared",)
+    )
     self._tokens = 0
 
   def batch_at(self, step: int, params: Any):
@@ -122,11 +124,14 @@ class _Learner:
       samples,
       experiment.trim_prompts(problems),
       problems.prompt_length,
+      shared=problems.shared,
     )
     self._tokens += int(np.sum(np.asarray(samples.decoded.length)))
     return batch, {k: float(np.mean(v)) for k, v in metrics.items()}
 
-  def _assemble_fn(self, reference, prm, samples, prompt, prompt_length):
+  def _assemble_fn(
+    self, reference, prm, samples, prompt, prompt_length, shared
+  ):
     """Scores and credits one batch of samples; metrics are by problem."""
     experiment = self._stage.experiment
     group = self._stage.config.rl.rollouts
@@ -137,10 +142,11 @@ class _Learner:
     decided = jax.tree.map(grouped, samples.decided_mask)
     mask = masking.length_mask(count, end.shape[-1])
     scores = jnp.zeros(mask.shape, jnp.float32)
+    rows = prompt, prompt_length, decoded.tokens
     if self._needs_scores:
       scores = jax.nn.sigmoid(
         scoring.completion_thought_logits(
-          experiment.prm, prm, prompt, prompt_length, decoded.tokens, end
+          experiment.prm, prm, *rows, end, shared
         )
       )
     per_thought = advantages_lib.thought_advantages(
@@ -150,12 +156,7 @@ class _Learner:
     reference_logprobs = decoded.behavior_logprobs
     if self._needs_reference:
       reference_logprobs, _ = scoring.completion_logprobs(
-        experiment.policy,
-        reference,
-        prompt,
-        prompt_length,
-        decoded.tokens,
-        experiment.sampling,
+        experiment.policy, reference, *rows, experiment.sampling, shared
       )
     batch = types.PolicyBatch(
       prompt=prompt,
@@ -167,6 +168,7 @@ class _Learner:
       advantages=credit_lib.thoughts_to_tokens(
         per_thought, end, count, decoded.length, size
       ),
+      shared=shared,
     )
     metrics = {
       "reward": _mean_reward(reward, decided),

@@ -283,6 +283,7 @@ def trajectories(
     thought_count=np.array([len(s.nodes) for s in each], np.int32),
     behavior_logprobs=tokens("behavior_logprobs", np.float32),
     policy_logprobs=tokens("policy_logprobs", np.float32),
+    forced_mask=np.zeros((len(found), completion_size), bool),
     outcome_reward=np.array([verify(*one) for one in found], np.float32),
     labels=no_labels,
     label_mask=np.zeros(no_labels.shape, bool),

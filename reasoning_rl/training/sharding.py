@@ -8,6 +8,7 @@ one that two match would depend on their order.
 
 from __future__ import annotations
 
+import functools
 import math
 import re
 from collections.abc import Callable, Sequence
@@ -188,6 +189,7 @@ def map_problems(
   mesh: Mesh,
   num_shared: int,
   donate_argnums: tuple[int, ...] = (),
+  static_argnames: tuple[str, ...] = (),
 ) -> Callable[..., PyTree]:
   """Returns `fn` jitted, its problems split over the devices.
 
@@ -202,18 +204,21 @@ def map_problems(
     mesh: The devices; problems are split over data and fsdp.
     num_shared: Leading arguments that all problems share, like parameters.
     donate_argnums: As in `jax.jit`.
+    static_argnames: Arguments of `fn` that are given by name, for each value of
+      which a program is compiled.
   """
+  how = dict(donate_argnums=donate_argnums, static_argnames=static_argnames)
   axes = ("data", "fsdp")
   shards = num_shards(mesh)
   if shards == 1:
-    return jax.jit(fn, donate_argnums=donate_argnums)
+    return jax.jit(fn, **how)
   by_problem = PartitionSpec(axes)
 
-  def split(*args):
+  def split(*args, **static):
     specs = (PartitionSpec(),) * num_shared
     specs += (by_problem,) * (len(args) - num_shared)
     return jax.shard_map(
-      fn,
+      functools.partial(fn, **static),
       mesh=mesh,
       in_specs=specs,
       out_specs=by_problem,
@@ -221,17 +226,17 @@ def map_problems(
       check_vma=False,
     )(*args)
 
-  jitted = jax.jit(split, donate_argnums=donate_argnums)
+  jitted = jax.jit(split, **how)
   # Problems that the devices cannot share equally: all of them do everything.
-  whole = jax.jit(fn, donate_argnums=donate_argnums)
+  whole = jax.jit(fn, **how)
 
-  def call(*args):
+  def call(*args, **static):
     rows = [len(leaf) for leaf in jax.tree.leaves(args[num_shared:])]
     equal = all(size % shards == 0 for size in rows)
     place = batch_sharding(mesh) if equal else replicated(mesh)
     placed = jax.device_put(args[:num_shared], replicated(mesh))
     placed += jax.device_put(args[num_shared:], place)
-    return (jitted if equal else whole)(*placed)
+    return (jitted if equal else whole)(*placed, **static)
 
   return call
 

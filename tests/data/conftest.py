@@ -43,6 +43,7 @@ def make_trajectory(rows: int, seed: int = 0) -> types.Trajectory:
     thought_count=thought_count,
     behavior_logprobs=-floats(completion_length, 8),
     policy_logprobs=-floats(completion_length, 8),
+    forced_mask=floats(completion_length, 8) > 0.6,
     outcome_reward=rng.integers(0, 2, rows).astype(np.float32),
     labels=floats(thought_count, 3),
     label_mask=real & (rng.random((rows, 3)) < 0.7),

@@ -43,6 +43,16 @@ def test_import_gives_back_exactly_what_was_exported(
     assert [r[name] for r in imported] == [r[name] for r in expected]
 
 
+def test_what_was_exported_before_forced_tokens_were_is_read(exported):
+  expected = formats.import_jsonl(exported)
+  assert any(record["forced_mask"].any() for record in expected)
+  for line in range(1, 8):
+    change_line(exported, line, lambda fields: fields.pop("forced_mask"))
+  for record, now in zip(formats.import_jsonl(exported), expected, strict=True):
+    assert not record["forced_mask"].any()
+    assert record["forced_mask"].shape == now["completion"].shape
+
+
 def test_every_cut_of_the_file_is_recognised(exported, tmp_path):
   content = exported.read_bytes()
   ends = [i + 1 for i, byte in enumerate(content) if byte == 10]

@@ -36,6 +36,21 @@ def test_loading_gives_back_exactly_what_was_written(stored, trajectory):
   assert all(jax.tree.leaves(dtypes))
 
 
+def test_what_was_stored_before_forced_tokens_were_is_read(
+  tmp_path, trajectory, lineage, monkeypatch
+):
+  with monkeypatch.context() as older:
+    older.delitem(records_lib.COMPLETION, "forced_mask")
+    older.delitem(records_lib.ARRAYS, "forced_mask")
+    trajectory_store.write(tmp_path / "0", trajectory, lineage, as_text)
+  loaded = trajectory_store.load(tmp_path / "0")
+  assert trajectory.forced_mask.any()
+  expected = trajectory.replace(
+    forced_mask=np.zeros_like(trajectory.forced_mask)
+  )
+  jax.tree.map(np.testing.assert_array_equal, loaded, expected)
+
+
 def test_loading_into_other_sizes_keeps_the_rows(stored, trajectory):
   wider = trajectory_store.load(stored, prompt_size=9, thought_size=4)
   np.testing.assert_array_equal(wider.prompt[:, :5], trajectory.prompt)

@@ -29,6 +29,7 @@ def fixture_trajectories():
     thought_count=np.full(4, 2, np.int32),
     behavior_logprobs=np.zeros((4, 3), np.float32),
     policy_logprobs=np.zeros((4, 3), np.float32),
+    forced_mask=np.zeros((4, 3), bool),
     outcome_reward=np.array([1, 1, 0, 0], np.float32),
     labels=np.array([[0, 1], [0.5, 1], [0, 0], [0.5, 0]], np.float32),
     label_mask=np.array([[1, 1], [0, 0], [1, 1], [1, 1]], bool),

@@ -68,9 +68,9 @@ def test_prompts_of_all_lengths_compile_a_program_per_bucket(
     config.data.buckets = (2, 6)
   traced, sample_fn = [], sampler.Sampler._sample_fn
 
-  def count(self, params, rng, prompt, *rest):
+  def count(self, params, rng, prompt, *rest, shared):
     traced.append(prompt.shape[1])
-    return sample_fn(self, params, rng, prompt, *rest)
+    return sample_fn(self, params, rng, prompt, *rest, shared)
 
   monkeypatch.setattr(sampler.Sampler, "_sample_fn", count)
   params = experiment.policy.init(experiment.rng(0))
@@ -208,6 +208,10 @@ def test_a_learner_leaves_forced_tokens_out_of_its_loss(tmp_path):
     )
     batch, metrics = learner.batch_at(0, policy)
   decoded = jax.tree.map(np.asarray, drawn[0].decoded)
+  kept = learner._sampler._to_trajectory(
+    run.problems("train", 0, len(batch.prompt)), drawn[0]
+  )
+  np.testing.assert_array_equal(kept.forced_mask, decoded.forced_mask)
   shape = batch.completion.shape
   forced = decoded.forced_mask.reshape(shape)
   real = np.arange(shape[-1]) < decoded.length.reshape(shape[:2])[..., None]
