@@ -25,9 +25,9 @@ from reasoning_rl.data import batching, records, trajectory_store
 from reasoning_rl.decoding import rollouts
 from reasoning_rl.labels import monte_carlo
 from reasoning_rl.pipelines import experiment as experiment_lib
+from reasoning_rl.pipelines import problem_batch, train_sft
 from reasoning_rl.pipelines import sampler as sampler_lib
 from reasoning_rl.pipelines import stage as stage_lib
-from reasoning_rl.pipelines import train_sft
 from reasoning_rl.pipelines.errors import ConfigError
 from reasoning_rl.tasks import verdicts as verdicts_lib
 
@@ -204,7 +204,7 @@ class Labeler:
     self,
     params: Any,
     rng: jax.Array,
-    problems: experiment_lib.ProblemBatch,
+    problems: problem_batch.ProblemBatch,
     found: types.Trajectory,
   ) -> tuple[types.Trajectory, int]:
     """Returns `found` with soft labels, and the tokens that they cost.

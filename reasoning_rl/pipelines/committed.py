@@ -18,7 +18,7 @@ from jaxtyping import Float
 from reasoning_rl.decoding import expand
 from reasoning_rl.evaluation import bootstrap, results
 from reasoning_rl.pipelines import experiment as experiment_lib
-from reasoning_rl.pipelines import measure
+from reasoning_rl.pipelines import measure, problem_batch
 from reasoning_rl.pipelines import search as search_lib
 from reasoning_rl.search import extract
 
@@ -27,7 +27,7 @@ METHODS = ("mcts", "gumbel")
 
 def curves(
   experiment: experiment_lib.Experiment,
-  problems: experiment_lib.ProblemBatch,
+  problems: problem_batch.ProblemBatch,
   params: expand.SearchParams,
   rng: Any,
   budgets: Sequence[int],

@@ -25,10 +25,10 @@ from reasoning_rl.pipelines import (
   fates,
   learning,
   measure,
+  problem_batch,
   trees,
 )
 from reasoning_rl.pipelines import config as config_lib
-from reasoning_rl.pipelines import experiment as experiment_lib
 from reasoning_rl.pipelines import quality as quality_lib
 from reasoning_rl.pipelines import search as search_lib
 from reasoning_rl.pipelines import stage as stage_lib
@@ -46,7 +46,7 @@ def run(config: ml_collections.ConfigDict, path: pathlib.Path) -> None:
     print(evaluate(stage, available.find(stage)))
 
 
-def heldout_problems(stage: stage_lib.Stage) -> experiment_lib.ProblemBatch:
+def heldout_problems(stage: stage_lib.Stage) -> problem_batch.ProblemBatch:
   """Returns the problems to report on, all different; refuses too many."""
   config = stage.config.evaluate
   return stage.experiment.different_problems(

@@ -26,6 +26,7 @@ from reasoning_rl.pipelines import (
   lengths,
   methods,
   networks,
+  problem_batch,
   sharing,
   texts,
 )
@@ -35,42 +36,6 @@ from reasoning_rl.tasks import registry
 from reasoning_rl.training import sharding as sharding_lib
 
 UNREADABLE = "\ufffd"  # Stands for a text with an id that no token has.
-
-
-@dataclasses.dataclass(frozen=True)
-class ProblemBatch:
-  """Problems and their prompts as tokens.
-
-  Attributes:
-    problems: The problems.
-    prompt: Prompt token ids, right-padded.
-    prompt_length: Real prompt tokens.
-    problem_id: Each problem's index in its split.
-    answer: Answer token ids, right-padded.
-    shared: First tokens of the prompts that are the same in every batch.
-
-  Raises:
-    ConfigError: If a prompt is empty: there is nothing to go on from.
-  """
-
-  problems: tuple[task_base.Problem, ...]
-  prompt: Int[np.ndarray, "B Lp"]
-  prompt_length: Int[np.ndarray, " B"]
-  problem_id: Int[np.ndarray, " B"]
-  answer: Int[np.ndarray, "B La"]
-  shared: int = 0
-
-  def __post_init__(self):
-    """Refuses empty prompts, which a sampler could not tell from padding."""
-    empty = self.problem_id[self.prompt_length < 1]
-    if len(empty):
-      raise ConfigError(
-        f"problem {empty[0]} has an empty prompt: give it at least one token."
-      )
-
-  def __len__(self) -> int:
-    """Returns the number of problems."""
-    return len(self.problems)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -123,7 +88,9 @@ class Experiment:
     """How long is thought; None without control."""
     return lengths.thinking(self.config.thinking, self.tokenizer)
 
-  def trim_prompts(self, problems: ProblemBatch) -> Int[np.ndarray, "B _"]:
+  def trim_prompts(
+    self, problems: problem_batch.ProblemBatch
+  ) -> Int[np.ndarray, "B _"]:
     """Returns the prompts in the size of their bucket, see `data.buckets`."""
     buckets = self.config.data.buckets
     return lengths.trim(problems.prompt, problems.prompt_length, buckets)
@@ -250,7 +217,9 @@ class Experiment:
       )
     return expand.SearchParams(policy, self.prm.for_sampling(prm))
 
-  def problems(self, split: str, start: int, count: int) -> ProblemBatch:
+  def problems(
+    self, split: str, start: int, count: int
+  ) -> problem_batch.ProblemBatch:
     """Returns `count` problems of a split from index `start` on."""
     return self._batch(
       tuple(
@@ -260,7 +229,7 @@ class Experiment:
 
   def different_problems(
     self, split: str, start: int, count: int, key: str = ""
-  ) -> ProblemBatch:
+  ) -> problem_batch.ProblemBatch:
     """Returns `count` problems from `start` on, those that repeat left out.
 
     Args:
@@ -275,7 +244,9 @@ class Experiment:
       task_base.different(self.task, split, start, count, advice)
     )
 
-  def _batch(self, problems: tuple[task_base.Problem, ...]) -> ProblemBatch:
+  def _batch(
+    self, problems: tuple[task_base.Problem, ...]
+  ) -> problem_batch.ProblemBatch:
     prompt, length = batching.prompt_batch(
       [self.encode_prompt(p) for p in problems], self.prompt_size
     )
@@ -283,7 +254,9 @@ class Experiment:
     answer, _ = batching.pad_rows(answers, max(map(len, answers)))
     ids = np.array([p.id for p in problems], np.int32)
     shared = self.shared(prompt, length)
-    return ProblemBatch(problems, prompt, length, ids, answer, shared)
+    return problem_batch.ProblemBatch(
+      problems, prompt, length, ids, answer, shared
+    )
 
   def encode_prompt(self, problem: task_base.Problem) -> list[int]:
     """Returns the tokens that the policy reads of a problem."""

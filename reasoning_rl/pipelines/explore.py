@@ -12,7 +12,7 @@ import numpy as np
 
 from reasoning_rl.decoding import expand
 from reasoning_rl.evaluation import report_text, tree_view
-from reasoning_rl.pipelines import available, collect, trees
+from reasoning_rl.pipelines import available, collect, problem_batch, trees
 from reasoning_rl.pipelines import experiment as experiment_lib
 from reasoning_rl.pipelines import search as search_lib
 from reasoning_rl.pipelines import stage as stage_lib
@@ -32,7 +32,7 @@ class Explorer:
 
   experiment: experiment_lib.Experiment
   params: expand.SearchParams
-  problems: experiment_lib.ProblemBatch
+  problems: problem_batch.ProblemBatch
   sample_tokens: float
 
   @property

@@ -16,6 +16,7 @@ from reasoning_rl.decoding import sampling, scoring
 from reasoning_rl.evaluation import accounting, accuracy
 from reasoning_rl.pipelines import experiment as experiment_lib
 from reasoning_rl.pipelines import fates as fates_lib
+from reasoning_rl.pipelines import problem_batch
 from reasoning_rl.pipelines import sampler as sampler_lib
 from reasoning_rl.pipelines import search as search_lib
 from reasoning_rl.prm import aggregate
@@ -143,7 +144,7 @@ def score_samples(
   policy: Any,
   prm: Any,
   orm: Any,
-  problems: experiment_lib.ProblemBatch,
+  problems: problem_batch.ProblemBatch,
   count: int,
   rng: jax.Array,
 ) -> ScoredSamples:
@@ -187,7 +188,7 @@ class PassAt1(NamedTuple):
 def pass_at_1(
   experiment: experiment_lib.Experiment,
   policy: Any,
-  problems: experiment_lib.ProblemBatch,
+  problems: problem_batch.ProblemBatch,
   samplers: Sequence[sampler_lib.Sampler],
   rng: jax.Array,
 ) -> PassAt1:
@@ -306,7 +307,7 @@ def solution_scores(
 
 def search_point(
   experiment: experiment_lib.Experiment,
-  problems: experiment_lib.ProblemBatch,
+  problems: problem_batch.ProblemBatch,
   pieces: Sequence[search_lib.Found],
   how: str,
   solved: bool,

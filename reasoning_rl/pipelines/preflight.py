@@ -23,7 +23,7 @@ from reasoning_rl.decoding import sampling
 from reasoning_rl.evaluation import accuracy, bootstrap, results
 from reasoning_rl.pipelines import config as config_lib
 from reasoning_rl.pipelines import experiment as experiment_lib
-from reasoning_rl.pipelines import fates, train_sft
+from reasoning_rl.pipelines import fates, problem_batch, train_sft
 from reasoning_rl.pipelines import sampler as sampler_lib
 from reasoning_rl.pipelines import stage as stage_lib
 
@@ -116,7 +116,7 @@ def check(stage: stage_lib.Stage, name: str, policy: Any) -> dict[str, Any]:
 def measure(
   experiment: experiment_lib.Experiment,
   policy: Any,
-  problems: experiment_lib.ProblemBatch,
+  problems: problem_batch.ProblemBatch,
   rollouts: int,
   how: sampling.SamplingConfig | None = None,
 ) -> Sampled:

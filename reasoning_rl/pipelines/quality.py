@@ -6,11 +6,11 @@ import numpy as np
 
 from reasoning_rl.evaluation import reward_quality
 from reasoning_rl.pipelines import experiment as experiment_lib
-from reasoning_rl.pipelines import measure
+from reasoning_rl.pipelines import measure, problem_batch
 from reasoning_rl.tasks import base as task_base
 
 # What was sampled of some problems.
-Sampled = tuple[experiment_lib.ProblemBatch, measure.ScoredSamples]
+Sampled = tuple[problem_batch.ProblemBatch, measure.ScoredSamples]
 
 
 def of_prm(
@@ -47,7 +47,7 @@ def of_prm(
 
 def _labels(
   experiment: experiment_lib.Experiment,
-  problems: experiment_lib.ProblemBatch,
+  problems: problem_batch.ProblemBatch,
   samples: measure.ScoredSamples,
   per_problem: int,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:

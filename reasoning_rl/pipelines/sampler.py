@@ -17,7 +17,7 @@ from reasoning_rl.data import batching, thoughts
 from reasoning_rl.decoding import decode as decode_lib
 from reasoning_rl.decoding import rollouts, sampling
 from reasoning_rl.pipelines import experiment as experiment_lib
-from reasoning_rl.pipelines import lengths
+from reasoning_rl.pipelines import lengths, problem_batch
 from reasoning_rl.tasks import verdicts as verdicts_lib
 
 _CUT = "cut off before its end"  # Why a solution that reads right is wrong.
@@ -112,7 +112,7 @@ class Sampler:
     self,
     params: Any,
     rng: Key[Array, ""],
-    problems: experiment_lib.ProblemBatch,
+    problems: problem_batch.ProblemBatch,
   ) -> Samples:
     """Samples all `problems` at once; verdicts are final."""
     samples, found = self._sample_and_judge(params, rng, problems)
@@ -166,7 +166,7 @@ class Sampler:
     self,
     params: Any,
     rng: Key[Array, ""],
-    problems: experiment_lib.ProblemBatch,
+    problems: problem_batch.ProblemBatch,
     rows: int,
   ) -> types.Trajectory:
     """Samples `problems` in pieces of at most `rows` rows.
@@ -181,7 +181,7 @@ class Sampler:
     self,
     params: Any,
     rng: Key[Array, ""],
-    problems: experiment_lib.ProblemBatch,
+    problems: problem_batch.ProblemBatch,
     rows: int,
   ) -> tuple[types.Trajectory, Bool[np.ndarray, " R"]]:
     """Samples as `trajectories`; True where the verdict is not undecided."""
@@ -233,10 +233,10 @@ class Sampler:
 
 
 def take_problems(
-  problems: experiment_lib.ProblemBatch, index: Int[np.ndarray, " B"]
-) -> experiment_lib.ProblemBatch:
+  problems: problem_batch.ProblemBatch, index: Int[np.ndarray, " B"]
+) -> problem_batch.ProblemBatch:
   """Returns the problems at `index`."""
-  return experiment_lib.ProblemBatch(
+  return problem_batch.ProblemBatch(
     tuple(problems.problems[i] for i in index),
     problems.prompt[index],
     problems.prompt_length[index],
@@ -260,7 +260,7 @@ def texts(
 
 def verify(
   experiment: experiment_lib.Experiment,
-  problems: experiment_lib.ProblemBatch,
+  problems: problem_batch.ProblemBatch,
   tokens: Int[np.ndarray, "R L"],
   length: Int[np.ndarray, " R"],
   num_rollouts: int,
@@ -272,7 +272,7 @@ def verify(
 
 def judge(
   experiment: experiment_lib.Experiment,
-  problems: experiment_lib.ProblemBatch,
+  problems: problem_batch.ProblemBatch,
   tokens: Int[np.ndarray, "R L"],
   length: Int[np.ndarray, " R"],
   num_rollouts: int,

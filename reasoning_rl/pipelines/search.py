@@ -15,7 +15,7 @@ from reasoning_rl.decoding import expand, sampling
 from reasoning_rl.evaluation import accounting
 from reasoning_rl.models import transformer
 from reasoning_rl.pipelines import experiment as experiment_lib
-from reasoning_rl.pipelines import methods, plans
+from reasoning_rl.pipelines import methods, plans, problem_batch
 from reasoning_rl.pipelines import sampler as sampler_lib
 from reasoning_rl.pipelines.errors import ConfigError
 from reasoning_rl.search import extract, frontier, mcts
@@ -135,7 +135,7 @@ class Searcher:
     self,
     params: expand.SearchParams,
     rng: jax.Array,
-    problems: experiment_lib.ProblemBatch,
+    problems: problem_batch.ProblemBatch,
     token_budgets: tuple[float, ...] = (),
   ) -> list[Found]:
     """Searches all problems.
@@ -190,7 +190,7 @@ def search_pieces(
   searcher: Searcher,
   params: expand.SearchParams,
   rng: jax.Array,
-  problems: experiment_lib.ProblemBatch,
+  problems: problem_batch.ProblemBatch,
   rows: int,
   token_budgets: tuple[float, ...] = (),
 ) -> list[list[Found]]:

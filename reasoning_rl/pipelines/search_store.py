@@ -9,6 +9,7 @@ import numpy as np
 from reasoning_rl import types
 from reasoning_rl.data import batching, records, trajectory_store
 from reasoning_rl.pipelines import experiment as experiment_lib
+from reasoning_rl.pipelines import problem_batch
 from reasoning_rl.pipelines import search as search_lib
 from reasoning_rl.search import extract
 from reasoning_rl.tasks import verdicts as verdicts_lib
@@ -16,7 +17,7 @@ from reasoning_rl.tasks import verdicts as verdicts_lib
 
 def trajectories(
   experiment: experiment_lib.Experiment,
-  problems: experiment_lib.ProblemBatch,
+  problems: problem_batch.ProblemBatch,
   found: search_lib.Found,
 ) -> types.Trajectory:
   """Returns all complete solutions of a search, each with its verdict.

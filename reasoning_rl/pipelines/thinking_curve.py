@@ -16,6 +16,7 @@ import numpy as np
 from reasoning_rl.decoding import sampling
 from reasoning_rl.evaluation import bootstrap
 from reasoning_rl.pipelines import experiment as experiment_lib
+from reasoning_rl.pipelines import problem_batch
 from reasoning_rl.pipelines import sampler as sampler_lib
 
 NAME = "greedy"
@@ -23,7 +24,7 @@ NAME = "greedy"
 
 def curves(
   experiment: experiment_lib.Experiment,
-  problems: experiment_lib.ProblemBatch,
+  problems: problem_batch.ProblemBatch,
   policy: Any,
   per_problem: dict[str, np.ndarray],
 ) -> list[dict[str, Any]]:

@@ -6,7 +6,7 @@ import numpy as np
 
 from reasoning_rl.evaluation import accounting, tree_view
 from reasoning_rl.pipelines import experiment as experiment_lib
-from reasoning_rl.pipelines import measure
+from reasoning_rl.pipelines import measure, problem_batch
 from reasoning_rl.pipelines import search as search_lib
 from reasoning_rl.search import extract
 from reasoning_rl.tasks import base as task_base
@@ -15,7 +15,7 @@ from reasoning_rl.tasks import verdicts as verdicts_lib
 
 def views(
   experiment: experiment_lib.Experiment,
-  problems: experiment_lib.ProblemBatch,
+  problems: problem_batch.ProblemBatch,
   found: search_lib.Found,
   method: str,
   how: str,
