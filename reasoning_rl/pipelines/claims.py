@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -34,27 +34,24 @@ def checkpoint_of(label: str) -> str:
 
 
 def comparisons(
-  per_problem: Mapping[str, np.ndarray], budget: int, solved: bool
+  per_problem: Mapping[str, np.ndarray], budgets: Sequence[int], solved: bool
 ) -> list[dict[str, Any]]:
   """Returns the claims of the project, each held against its measurement.
 
   Args:
     per_problem: Accuracies [B] or [seeds, B] by name.
-    budget: Samples' worth at which methods are compared.
+    budgets: Samples' worth at which methods are compared.
     solved: Whether a problem counts as solved by any right candidate.
   """
-  at = lambda name: f"{name}@{budget}"
-  setting = f"{budget} samples' worth of policy tokens"
   claims = [
-    (at("weighted vote, PRM"), at("weighted vote, ORM"), setting),
-    (at("weighted vote, ORM"), at("majority vote"), setting),
-    (at("weighted vote, PRM"), at("majority vote"), setting),
-  ]
-  for search in ("beam, PRM", "mcts, PRM"):
-    baselines = (
-      ("pass@k",) if solved else ("best-of-N, PRM", "weighted vote, PRM")
+    (
+      f"{a}@{budget}",
+      f"{b}@{budget}",
+      f"{budget} samples' worth of policy tokens",
     )
-    claims += [(at(search), at(base), setting) for base in baselines]
+    for budget in budgets
+    for a, b in _methods(solved)
+  ]
   loops = [
     name
     for name in per_problem
@@ -72,6 +69,19 @@ def comparisons(
     )
     for a, b, setting in claims
     if a in per_problem and b in per_problem and a != b
+  ]
+
+
+def _methods(solved: bool) -> list[tuple[str, str]]:
+  """Returns which methods are claimed to be above which."""
+  pairs = [
+    ("weighted vote, PRM", "weighted vote, ORM"),
+    ("weighted vote, ORM", "majority vote"),
+    ("weighted vote, PRM", "majority vote"),
+  ]
+  bases = ("pass@k",) if solved else ("best-of-N, PRM", "weighted vote, PRM")
+  return pairs + [
+    (s, base) for s in ("beam, PRM", "mcts, PRM") for base in bases
   ]
 
 

@@ -131,7 +131,7 @@ class _Evaluation:
       ),
       **measured,
       "comparisons": claims.comparisons(
-        self._per_problem, max(self._budgets, default=0), self._solved
+        self._per_problem, sorted(self._budgets)[-1:], self._solved
       ),
       "notes": self._notes,
     }

@@ -19,6 +19,8 @@ from reasoning_rl.evaluation import bootstrap, results, tree_view
 from reasoning_rl.evaluation import report as report_lib
 from reasoning_rl.pipelines import claims, evaluate, loop
 
+# Samples' worth at which methods are compared, beside the largest budget.
+_COMPARED = 16
 _COSTS = (
   "policy_tokens",
   "prm_tokens",
@@ -62,7 +64,7 @@ def merge(
   """
   runs = [results.read_results(f / "report" / "results.json") for f in folders]
   values = _stack([_per_problem(folder) for folder in folders])
-  first = runs[0]
+  first, budgets = runs[0], sorted(config.evaluate.budgets)
   merged = first | {
     "seeds": [seed for found in runs for seed in found["seeds"]],
     "seconds": sum(found["seconds"] for found in runs),
@@ -81,7 +83,7 @@ def merge(
     ],
     "comparisons": claims.comparisons(
       values,
-      max(config.evaluate.budgets, default=0),
+      [b for b in budgets if b in (_COMPARED, budgets[-1])],
       config.task.name == "countdown",
     ),
     "notes": [
