@@ -132,12 +132,12 @@ def test_the_simulation_on_lengths_worked_by_hand():
     ("rope", 4, 4, 7, 1, BOTH),
     ("learned", 2, 3, 1, B, LIMITED),
     ("rope", 1, 4, 2, B, BOTH),
-    ("learned", 1, 4, 9, 1, LIMITED),
-    ("learned", 3, 1, 2, 2, BOTH),
-    ("rope", 2, 2, 4, B, BOTH),
-    ("learned", 4, 1, 1, 1, BOTH),
-    ("sliding", 4, 4, 3, B, BOTH),
     ("sliding", 2, 3, 5, 1, BOTH),
+    pytest.param("learned", 1, 4, 9, 1, LIMITED, marks=pytest.mark.slow),
+    pytest.param("learned", 3, 1, 2, 2, BOTH, marks=pytest.mark.slow),
+    pytest.param("rope", 2, 2, 4, B, BOTH, marks=pytest.mark.slow),
+    pytest.param("learned", 4, 1, 1, 1, BOTH, marks=pytest.mark.slow),
+    pytest.param("sliding", 4, 4, 3, B, BOTH, marks=pytest.mark.slow),
   ],
 )
 def test_lanes_change_nothing(

@@ -101,7 +101,9 @@ def go_on(stage, params, adapters):
   return stage.fit(task, params, stage.policy_directory("sft"), 0)
 
 
-@pytest.mark.parametrize("kind", ["implicit", "head"])
+@pytest.mark.parametrize(
+  "kind", [pytest.param("implicit", marks=pytest.mark.slow), "head"]
+)
 def test_a_prm_of_adapters_has_the_policys_base_and_its_own_head(
   stage, kind, trajectories, monkeypatch
 ):

@@ -96,6 +96,7 @@ def test_a_lone_stage_refuses_its_optimizer_and_no_other(tmp_path, model):
   train_sft.run(tiny_model.config(model, **changes), tmp_path / "other")
 
 
+@pytest.mark.slow
 def test_the_loop_runs_to_its_report(finished):
   _, path = finished
   found = results.read_results(path / "report" / "results.json")
@@ -118,6 +119,7 @@ def test_a_warm_up_goes_on_from_the_files_weights(taught):
     assert 0.5 < correlation < 0.9999, name
 
 
+@pytest.mark.slow
 def test_an_exported_policy_opens_in_transformers(finished, exported):
   import torch
   import transformers
@@ -151,6 +153,7 @@ def test_an_exported_policy_opens_in_transformers(finished, exported):
   assert model.generation_config.eos_token_id == ends
 
 
+@pytest.mark.slow
 def test_the_model_card_says_where_it_comes_from(finished, exported):
   _, path = finished
   card = (exported / "README.md").read_text()
@@ -169,6 +172,7 @@ def test_the_model_card_says_where_it_comes_from(finished, exported):
     assert part in card, part
 
 
+@pytest.mark.slow
 def test_the_next_run_starts_from_an_exported_policy(taught, finished):
   config, path, _ = taught
   with stage_lib.open_stage(config, path) as stage:
@@ -183,6 +187,7 @@ def test_the_next_run_starts_from_an_exported_policy(taught, finished):
   jax.tree.map(np.testing.assert_array_equal, after, before)
 
 
+@pytest.mark.slow
 def test_a_policy_is_exported_by_name_and_in_bfloat16(finished, tmp_path):
   _, path = finished
   with pytest.raises(ConfigError, match="'x': give one of sft, policy_0_imi"):

@@ -111,7 +111,8 @@ def test_an_unknown_method_is_refused(experiment):
 
 
 @pytest.mark.parametrize(
-  "method, budgets", [("beam", ()), ("mcts", (25.0, 60.0))]
+  "method, budgets",
+  [pytest.param("beam", (), marks=pytest.mark.slow), ("mcts", (25.0, 60.0))],
 )
 def test_what_a_problem_finds_does_not_depend_on_the_pieces(
   experiment, params, method, budgets
@@ -134,7 +135,15 @@ def test_what_a_problem_finds_does_not_depend_on_the_pieces(
 # A beam goes on while solutions end early, as this policy's do; it spends what
 # samples of a policy that ends none early would.
 @pytest.mark.parametrize(
-  "method", ("independent", "lookahead", "tot_dfs", *methods.TREE)
+  "method",
+  (
+    *(
+      pytest.param(m, marks=pytest.mark.slow)
+      for m in ("independent", "tot_dfs")
+    ),
+    "lookahead",
+    *methods.TREE,
+  ),
 )
 def test_a_search_spends_its_budget_and_no_more(experiment, params, method):
   problems, budget = experiment.problems("validation", 0, 32), 8

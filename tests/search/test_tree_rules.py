@@ -99,7 +99,7 @@ def test_rstar_equals_the_reference_on_random_trees(leaves, prior_value):
 
 
 @pytest.mark.parametrize("gate", [0.9, math.inf])
-@pytest.mark.parametrize("seed", [21, 22])
+@pytest.mark.parametrize("seed", [21, pytest.param(22, marks=pytest.mark.slow)])
 def test_rest_mcts_equals_the_reference_on_random_trees(seed, gate):
   config = mcts.rest_mcts(BRANCHING, stop_value=gate)
   table = _paid_at_the_end(seed)
@@ -118,7 +118,7 @@ def test_rest_mcts_equals_the_reference_on_random_trees(seed, gate):
   assert any(stopped) == (gate < 1)
 
 
-@pytest.mark.parametrize("seed", [31, 32])
+@pytest.mark.parametrize("seed", [31, pytest.param(32, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("noise", [0.0, 1.0])
 def test_gumbel_equals_the_reference_on_random_trees(seed, noise):
   rule = gumbel.GumbelConfig(PASSES - 1, noise=noise)
@@ -237,7 +237,7 @@ def test_the_leaf_kept_is_the_leaf_that_a_walk_ends_in(config):
   np.testing.assert_array_equal(kept, _walk(tree, config, noise))
 
 
-@pytest.mark.parametrize("leaves", [1, 2])
+@pytest.mark.parametrize("leaves", [pytest.param(1, marks=pytest.mark.slow), 2])
 @pytest.mark.parametrize("make", [mcts.uct, mcts.puct, mcts.rstar])
 def test_continuing_equals_one_longer_search(make, leaves):
   config = make(BRANCHING, leaves_per_pass=leaves)

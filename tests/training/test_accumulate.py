@@ -99,6 +99,8 @@ CASES = {
   "policy by sequence": policy_case("sequence"),
   "policy by constant": policy_case("constant"),
 }
+# Like others, and compiled as long.
+SLOW = ("implicit prm", "orm", "policy by sequence")
 
 
 def one_step(loss, params, batch, parts, rules=sharding_lib.DEFAULT_RULES):
@@ -125,7 +127,13 @@ def assert_near(found, expected, atol=1e-6):
   )
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize(
+  "name",
+  [
+    pytest.param(name, marks=[pytest.mark.slow] * (name in SLOW))
+    for name in CASES
+  ],
+)
 def test_accumulated_parts_are_the_whole_batch(name, quick_compilation):
   make, heads, batch = CASES[name]
   network = make_network(*heads)
