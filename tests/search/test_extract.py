@@ -297,6 +297,7 @@ def test_a_tree_by_hand_gives_its_trajectories():
     thought_count=[2, 2],
     policy_logprobs=[[-2, -3, -6, 0, 0], [-4, -10, -11, 0, 0]],
     behavior_logprobs=[[-1, -1.5, -3, 0, 0], [-2, -5, -5.5, 0, 0]],
+    forced_mask=[[False] * 5] * 2,
     outcome_reward=[0, 1],
     labels=[[0, 0, 0], [0, 0, 0]],
     label_mask=[[False] * 3] * 2,
