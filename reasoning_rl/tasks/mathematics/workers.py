@@ -32,8 +32,9 @@ MAX_FAILED_STARTS = 3
 _VERDICTS = {verdict.value: verdict for verdict in Verdict}
 _MAX_REPLY = 16
 # Isolated as by -I, which would also ignore the seed: the order of sympy's sets
-# follows it, and a verdict must not change from one process to the next.
-PYTHON = (sys.executable, "-s", "-P")
+# follows it, and a verdict must not change from one process to the next. -B: a
+# module imported late is compiled, and who writes a file is ended.
+PYTHON = (sys.executable, "-s", "-P", "-B")
 ENVIRONMENT = {
   "PATH": "/usr/bin:/bin",
   "LANG": "C.UTF-8",
