@@ -19,6 +19,7 @@ import timing
 
 from reasoning_rl.decoding import decode as decode_lib
 from reasoning_rl.decoding import lanes as lanes_lib
+from reasoning_rl.decoding import prompts as prompts_lib
 from reasoning_rl.decoding import sampling
 from reasoning_rl.decoding import stops as stops_lib
 from reasoning_rl.models import attention as attention_lib
@@ -119,7 +120,7 @@ def _decode(network, shape, lanes, queues, params, prompt, length, path, mask):
   """Decodes one pass of a search; 0 lanes: all rows at once."""
   problems, leaves, candidates = shape
   each = leaves * candidates
-  keys_values, hidden = decode_lib.prefill(network, params, prompt, length)
+  keys_values, hidden = prompts_lib.read_whole(network, params, prompt, length)
   position = jnp.repeat(length, leaves) + mask.sum(axis=1)
   context = decode_lib.Context(
     (

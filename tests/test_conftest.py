@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+
 import jax
 import jax.numpy as jnp
 import pytest
@@ -37,3 +41,20 @@ def test_programs_below_the_limit_are_kept(conftest, programs):
   assert jitted._cache_size() == 1
   conftest.drop_programs(limit=10**9)
   assert jitted._cache_size() == 1
+
+
+def test_annotations_are_checked_as_soon_as_the_file_is_read(conftest):
+  """A named folder's conftest.py imports the package before any hook runs."""
+  code = (
+    f"import runpy; runpy.run_path({conftest.__file__!r})\n"
+    "from reasoning_rl import masking\n"
+    "print(hasattr(masking, '__typecheck__'))"
+  )
+  found = subprocess.run(
+    [sys.executable, "-c", code],
+    env={k: v for k, v in os.environ.items() if k != "NO_TYPECHECK"},
+    capture_output=True,
+    text=True,
+    check=True,
+  )
+  assert found.stdout == "True\n"

@@ -82,18 +82,6 @@ class _Carry(NamedTuple):
   thinking: thinking_lib.Thinking | None
 
 
-def prefill(
-  network: network_lib.Network,
-  params: network_lib.Params,
-  prompt: Int[Array, "B Lp"],
-  prompt_length: Int[Array, " B"],
-) -> tuple[attention_lib.KeysValues, Float[Array, "B D"]]:
-  """Reads the prompts once; returns their keys and values, and last hidden."""
-  hidden, keys_values = network.apply(params, prompt)
-  rows = jnp.arange(prompt.shape[0])
-  return keys_values, hidden[rows, prompt_length - 1]
-
-
 def prompt_segment(
   keys_values: attention_lib.KeysValues,
   prompt_length: Int[Array, " B"],

@@ -98,7 +98,7 @@ class Searcher:
       )
     return fit
 
-  def _plant_fn(self, params, prompt, prompt_length, problem_id, shared=0):
+  def _plant_fn(self, params, prompt, prompt_length, problem_id, shared):
     experiment, search = self.experiment, self.plan
     root = expand.make_root(
       experiment.policy,

@@ -14,6 +14,7 @@ from reasoning_rl import tree as tree_lib
 from reasoning_rl.data import boundaries
 from reasoning_rl.decoding import decode as decode_lib
 from reasoning_rl.decoding import expand
+from reasoning_rl.decoding import prompts as prompts_lib
 from reasoning_rl.models import attention as attention_lib
 from reasoning_rl.search import mcts, selection
 
@@ -90,7 +91,7 @@ def test_a_table_network_reads_a_cache_as_it_reads_the_whole_row(networks):
   tokens = jax.random.randint(jax.random.key(5), (2, 9), 0, 6)
   whole, _ = policy.apply(params.policy, tokens)
   length = jnp.array([5, 5])
-  before, last = decode_lib.prefill(
+  before, last = prompts_lib.read_whole(
     policy, params.policy, tokens[:, :7], length
   )
   segment = decode_lib.prompt_segment(before, length)

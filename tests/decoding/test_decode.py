@@ -11,6 +11,7 @@ import pytest
 
 from reasoning_rl.data import boundaries
 from reasoning_rl.decoding import decode, sampling, stops
+from reasoning_rl.decoding import prompts as prompts_lib
 
 GROUP, SIZE = 3, 8
 END, THOUGHT_END = 1, 3
@@ -22,7 +23,7 @@ IDS = jnp.array([4, 0, 7, 2])
 @functools.partial(jax.jit, static_argnums=(0, 5, 6, 7))
 def _decode(network, params, prompts, ids, row_mask, config, stop_ids, limit):
   tokens, lengths = prompts
-  keys_values, hidden = decode.prefill(network, params, tokens, lengths)
+  keys_values, hidden = prompts_lib.read_whole(network, params, tokens, lengths)
   context = decode.Context(
     (decode.prompt_segment(keys_values, lengths),),
     jnp.repeat(hidden, GROUP, axis=0),

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from reasoning_rl.decoding import decode, distinct, sampling, stops
+from reasoning_rl.decoding import prompts as prompts_lib
 
 SIZE, END, ROWS = 3, 1, 12
 TWO = sampling.SamplingConfig(temperature=1.5, top_k=2)
@@ -19,7 +20,7 @@ TWO = sampling.SamplingConfig(temperature=1.5, top_k=2)
 @functools.partial(jax.jit, static_argnums=(0, 5, 6))
 def _draw(network, params, prompts, ids, joint, size, config):
   tokens, lengths = prompts
-  keys_values, hidden = decode.prefill(network, params, tokens, lengths)
+  keys_values, hidden = prompts_lib.read_whole(network, params, tokens, lengths)
   return decode.decode(
     network,
     params,

@@ -14,6 +14,7 @@ from benchmarks import table_network
 from reasoning_rl import tree as tree_lib
 from reasoning_rl.data import boundaries
 from reasoning_rl.decoding import decode, expand, lanes, sampling, stops
+from reasoning_rl.decoding import prompts as prompts_lib
 from reasoning_rl.models import attention as attention_lib
 from reasoning_rl.search import frontier
 
@@ -31,7 +32,7 @@ TOLERANCE = dict(rtol=1e-4, atol=1e-4)
 def _run(network, count, queues, limits, params, prompts, ids, leaves, mask):
   tokens, lengths = prompts
   each = mask.shape[1]
-  keys_values, hidden = decode.prefill(network, params, tokens, lengths)
+  keys_values, hidden = prompts_lib.read_whole(network, params, tokens, lengths)
   of_keys = jnp.repeat(lengths, len(leaves[1]) // len(lengths))[:, None]
   before = attention_lib.Segment(
     leaves[0], leaves[1][:, None, None], of_keys + jnp.arange(M)[None]

@@ -12,6 +12,7 @@ import pytest
 from benchmarks import table_network
 from reasoning_rl.data import boundaries
 from reasoning_rl.decoding import decode, distinct, lanes, sampling, stops
+from reasoning_rl.decoding import prompts as prompts_lib
 
 SIZE, GROUP, END = 12, 8, 1
 NETWORK = table_network.make(6, "language")
@@ -27,7 +28,7 @@ THOUGHT = stops.Stops((END, 0), BOUNDARY, one_thought=True)
 
 @functools.partial(jax.jit, static_argnums=(0, 1, 2))
 def _run(how, rule, size):
-  keys_values, hidden = decode.prefill(NETWORK, PARAMS, PROMPT, LENGTH)
+  keys_values, hidden = prompts_lib.read_whole(NETWORK, PARAMS, PROMPT, LENGTH)
   context = decode.Context(
     (decode.prompt_segment(keys_values, LENGTH),),
     jnp.repeat(hidden, GROUP, axis=0),

@@ -6,6 +6,7 @@ A method is compiled once; all tests ask that one program.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import pathlib
 from typing import NamedTuple
 
@@ -144,7 +145,7 @@ def test_a_search_is_one_program_without_callbacks(case, experiment, problems):
   searched(case, make_params(experiment, always=(1,)), others, (17.0,))
   assert len(case.traces) == before
   state = jax.eval_shape(
-    searcher._plant,
+    functools.partial(searcher._plant, shared=0),
     params,
     problems.prompt,
     problems.prompt_length,

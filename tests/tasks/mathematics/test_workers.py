@@ -307,3 +307,25 @@ def test_a_point_tells_different_expressions_and_never_the_same_ones(
 ):
   (outcome,) = real.judge_many([admission.admit(gold, answer)])
   assert (outcome.verdict.value, outcome.reason) == (expected, "decided")
+
+
+@pytest.mark.parametrize(
+  ("flags", "code"), [(workers.PYTHON[1:], 0), (("-s", "-P"), 3)]
+)
+def test_a_module_that_was_never_compiled_may_be_imported_late(
+  tmp_path, flags, code
+):
+  (tmp_path / "late.py").write_text("VALUE = 1\n")
+  run = (
+    "import runpy, sys\n"
+    f"worker = runpy.run_path({str(workers.SCRIPT)!r})\n"
+    f"sys.path.append({str(tmp_path)!r})\n"
+    "sys.addaudithook(worker['guard'])\n"
+    "import late"
+  )
+  ended = subprocess.run(
+    [sys.executable, *flags, "-c", run],
+    env=workers.ENVIRONMENT,
+    capture_output=True,
+  )
+  assert ended.returncode == code
