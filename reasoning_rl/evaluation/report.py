@@ -139,7 +139,7 @@ def _gain_card(loop: Sequence[Record]) -> str:
 
 
 def _search_card(curves: Sequence[Record]) -> str:
-  """Returns the best point of all curves but pass@k, which chooses nothing."""
+  """Returns the highest point of all curves but pass@k: it chooses nothing."""
   found = [
     (c["method"], point)
     for c in curves
@@ -149,11 +149,11 @@ def _search_card(curves: Sequence[Record]) -> str:
   if not found:
     return ""
   method, point = max(found, key=lambda pair: pair[1]["accuracy"]["mean"] or 0)
-  accuracy = point["accuracy"]
   return report_page.card(
-    "Best with test-time search",
-    text.percent(accuracy["mean"]),
-    f"{method}, budget {point['budget']}; {text.bounds(accuracy)}",
+    "Highest with test-time search",
+    text.percent(point["accuracy"]["mean"]),
+    f"{method}, budget {point['budget']}, highest of {len(found)} points;"
+    f" {text.bounds(point['accuracy'])}",
   )
 
 

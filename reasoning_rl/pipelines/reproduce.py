@@ -122,6 +122,10 @@ def _stage(index, stages, values) -> dict[str, Any]:
   for key in ("seconds", "train_tokens"):
     if key in record:
       record[key] = float(np.mean([run[index][key] for run in stages]))
+  if "updates" in record:  # A warm-up ends when it stops gaining.
+    record["updates"] = round(
+      np.mean([run[index]["updates"] for run in stages])
+    )
   return record
 
 

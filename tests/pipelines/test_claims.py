@@ -37,11 +37,10 @@ def _measured(budgets, problems=100):
 
 
 def _plain(seed):
-  return test_results.minimal() | {
-    "seeds": [seed],
-    "seconds": 1.0,
-    "curves": [],
-  }
+  """A run whose warm-up took 100 updates, or 200 under the other seed."""
+  found = test_results.minimal()
+  found["stages"][0]["updates"] = 100 * (seed + 1)
+  return found | {"seeds": [seed], "seconds": 1.0, "curves": []}
 
 
 def _pairs(found):
@@ -103,6 +102,7 @@ def test_merged_seeds_are_compared_at_sixteen_and_at_the_largest_budget(
   reproduce.merge(config, folders, tmp_path / "report")
   merged = results.read_results(tmp_path / "report" / "results.json")
   assert merged["seeds"] == [0, 1]
+  assert merged["stages"][0]["updates"] == 150
   methods = [c for c in merged["comparisons"] if "worth" in c["sentence"]]
   assert _pairs(methods)[:1] == [
     ("weighted vote, PRM", "weighted vote, ORM", 0.1)
