@@ -273,6 +273,9 @@ def _add_measuring(config):
   )
   config.preflight = ml_collections.ConfigDict(
     dict(
+      # Prompts to compare first, as "ended:4" or "chat:0" (prompt_style and
+      # shots), of a task that asks in words.
+      prompts=(),
       problems=64,  # Validation problems, all different.
       rollouts=8,  # Samples of each: a group, G.
       min_mixed=0.2,  # Least share of groups with right and wrong samples.

@@ -17,41 +17,14 @@ from typing import Any
 import ml_collections
 import numpy as np
 import rich.table
-from jaxtyping import Bool
 
-from reasoning_rl.decoding import sampling
 from reasoning_rl.evaluation import accuracy, bootstrap, results
 from reasoning_rl.pipelines import config as config_lib
-from reasoning_rl.pipelines import experiment as experiment_lib
-from reasoning_rl.pipelines import fates, problem_batch, train_sft
-from reasoning_rl.pipelines import sampler as sampler_lib
+from reasoning_rl.pipelines import prompt_choice, train_sft
+from reasoning_rl.pipelines import sampled as sampled_lib
 from reasoning_rl.pipelines import stage as stage_lib
 
 FILE = "preflight.json"
-
-
-@dataclasses.dataclass(frozen=True)
-class Sampled:
-  """What became of some samples.
-
-  Attributes:
-    correct: The verifier's verdicts.
-    truncated_mask: True where a sample found no end.
-    unparsed_mask: True where it ended without a final answer.
-    undecided_mask: True where the verifier does not know.
-    tokens: Tokens of one sample, on average.
-  """
-
-  correct: Bool[np.ndarray, "B G"]
-  truncated_mask: Bool[np.ndarray, "B G"]
-  unparsed_mask: Bool[np.ndarray, "B G"]
-  undecided_mask: Bool[np.ndarray, "B G"]
-  tokens: float
-
-  @property
-  def mixed_mask(self) -> Bool[np.ndarray, " B"]:
-    """True for problems with right and wrong samples."""
-    return self.correct.any(axis=1) & ~self.correct.all(axis=1)
 
 
 def run(config: ml_collections.ConfigDict, path: pathlib.Path) -> None:
@@ -75,8 +48,9 @@ def check(stage: stage_lib.Stage, name: str, policy: Any) -> dict[str, Any]:
   problems = experiment.different_problems(
     "validation", 0, config.problems, "preflight.problems"
   )
-  greedy = measure(experiment, policy, problems, 1, sampling.GREEDY)
-  sampled = measure(experiment, policy, problems, config.rollouts)
+  compared = prompt_choice.compare(stage, policy) if config.prompts else []
+  greedy = sampled_lib.greedy(experiment, policy, problems)
+  sampled = sampled_lib.measure(experiment, policy, problems, config.rollouts)
   can_learn, sentence = verdict(sampled, config)
   interval = lambda x: dataclasses.asdict(
     bootstrap.mean_interval(np.asarray(x, np.float64))
@@ -87,6 +61,7 @@ def check(stage: stage_lib.Stage, name: str, policy: Any) -> dict[str, Any]:
     "policy": name,
     "config_hash": config_lib.config_hash(stage.config),
     "hardware": results.hardware(),
+    "prompts": compared,
     "problems": len(problems),
     "rollouts": config.rollouts,
     "temperature": experiment.sampling.temperature,
@@ -113,41 +88,8 @@ def check(stage: stage_lib.Stage, name: str, policy: Any) -> dict[str, Any]:
   return found
 
 
-def measure(
-  experiment: experiment_lib.Experiment,
-  policy: Any,
-  problems: problem_batch.ProblemBatch,
-  rollouts: int,
-  how: sampling.SamplingConfig | None = None,
-) -> Sampled:
-  """Returns what becomes of `rollouts` samples of every problem.
-
-  Args:
-    experiment: The run.
-    policy: The policy's parameters.
-    problems: The problems.
-    rollouts: Samples of each, G.
-    how: How tokens are chosen; by default as the config says.
-  """
-  found, decided = sampler_lib.Sampler(experiment, rollouts, how).verified(
-    policy,
-    experiment.rng(stage_lib.STREAMS["validate"], 0),
-    problems,
-    experiment.config.evaluate.rows,
-  )
-  lost = fates.of(experiment, found)
-  group = lambda x: x.reshape(len(problems), rollouts)
-  return Sampled(
-    correct=group(np.asarray(found.outcome_reward) > 0),
-    truncated_mask=group(lost.truncated_mask),
-    unparsed_mask=group(lost.unparsed_mask),
-    undecided_mask=group(~decided),
-    tokens=float(np.mean(found.completion_length)),
-  )
-
-
 def verdict(
-  sampled: Sampled, config: ml_collections.ConfigDict
+  sampled: sampled_lib.Sampled, config: ml_collections.ConfigDict
 ) -> tuple[bool, str]:
   """Returns whether there is something to learn from, and why in a sentence.
 

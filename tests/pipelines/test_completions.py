@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from reasoning_rl.data import records, trajectory_store
-from reasoning_rl.pipelines import config_file, preflight, sampler
+from reasoning_rl.pipelines import config_file, sampled, sampler
 from reasoning_rl.pipelines import experiment as experiment_lib
 from tests.pipelines import tiny_model
 
@@ -59,7 +59,7 @@ def test_a_row_that_found_no_end_is_never_right(experiment):
   stopped = np.asarray(found.decoded.stopped_mask)
   assert 0 < stopped.mean() < 1
   np.testing.assert_array_equal(found.outcome_reward, stopped)
-  measured = preflight.measure(content, params, problems, 4)
+  measured = sampled.measure(content, params, problems, 4)
   np.testing.assert_array_equal(measured.truncated_mask, ~measured.correct)
   # But for a task that says that its solutions need no end.
   content.task.ends_itself = True

@@ -9,6 +9,7 @@ import pytest
 
 from reasoning_rl.pipelines import config as config_lib
 from reasoning_rl.pipelines import preflight, train_sft
+from reasoning_rl.pipelines import sampled as sampled_lib
 from reasoning_rl.pipelines import sampler as sampler_lib
 from reasoning_rl.pipelines import stage as stage_lib
 
@@ -33,7 +34,7 @@ def _sampled(correct, truncated=(), unparsed=()):
     mask = np.zeros(correct.size, bool)
     mask[list(lost)] = True
     masks.append(mask.reshape(correct.shape))
-  return preflight.Sampled(correct, *masks, masks[0] & False, tokens=1.0)
+  return sampled_lib.Sampled(correct, *masks, masks[0] & False, tokens=1.0)
 
 
 def test_a_group_is_mixed_if_it_holds_both_outcomes():
