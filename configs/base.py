@@ -192,6 +192,9 @@ def _add_reward_models(config):
   # share of right completions from here.
   config.prm.label = "hard"
   config.prm.until_first_error = False  # Drop labels after the first error.
+  # Solutions without Monte-Carlo labels teach as well: the chance of what is
+  # complete is its outcome, which is known.
+  config.prm.outcomes = False
   config.prm.aggregation = (
     "min"  # A solution's score: min, product, last, mean.
   )

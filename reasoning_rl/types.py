@@ -110,6 +110,21 @@ class ThoughtLabels:
 
 
 @flax.struct.dataclass
+class ThoughtStates:
+  """Supervision for a thought head on a trunk that does not change.
+
+  Attributes:
+    hidden: Trunk output at the last token of each thought.
+    labels: Probability that the thought is correct, in [0, 1].
+    label_mask: True where `labels` counts in the loss.
+  """
+
+  hidden: Float[Array, "B T D"]
+  labels: Float[Array, "B T"]
+  label_mask: Bool[Array, "B T"]
+
+
+@flax.struct.dataclass
 class PolicyBatch:
   """Groups of rollouts for a policy update; a group's prompt stands once.
 

@@ -80,6 +80,25 @@ def completion_thought_logits(
   )
 
 
+def completion_thought_states(
+  network: network_lib.Network,
+  params: network_lib.Params,
+  prompt: Int[Array, "B Lp"],
+  prompt_length: Int[Array, " B"],
+  completion: Int[Array, "B G L"],
+  thought_end: Int[Array, "B G T"],
+  shared: int = 0,
+) -> Float[Array, "B G T D"]:
+  """Returns what a thought head reads: the trunk's output at thoughts' ends.
+
+  Arguments as those of `completion_thought_logits`.
+  """
+  _, hidden = _read(network, params, prompt, prompt_length, completion, shared)
+  end = thought_end.reshape(-1, thought_end.shape[-1], 1)
+  states = jnp.take_along_axis(hidden, end, axis=1)
+  return states.reshape(*thought_end.shape, -1)
+
+
 def completion_outcome_logits(
   orm: network_lib.Network,
   params: network_lib.Params,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import jax
 import numpy as np
 
 from reasoning_rl import types
@@ -33,10 +34,31 @@ def batch_fn(
   source = source.replace(
     shared=experiment.shared(source.tokens, _prompt_length(source))
   )
-  size = len(source.length)
-  entropy = (experiment.config.seed, *path)
-  seed = int(np.random.SeedSequence(entropy).generate_state(1)[0])
   names = experiment.interchangeable_ids
+  rows_at = row_fn(experiment, source, batch_size, *path)
+  seed = _seed(experiment, path)
+
+  def batch_at(step, params):
+    rows = rows_at(step, params)
+    return rows.replace(
+      tokens=renaming.rename(rows.tokens, names, (seed, step))
+    )
+
+  return batch_at
+
+
+def row_fn(
+  experiment: experiment_lib.Experiment,
+  source: Any,
+  batch_size: int,
+  *path: int,
+) -> Callable[[int, Any], Any]:
+  """Returns `batch_at(step, params)` over shuffled epochs, rows as they are.
+
+  Arguments as those of `batch_fn`; `source` is any record of `types`.
+  """
+  size = len(jax.tree.leaves(source)[0])
+  seed = _seed(experiment, path)
   draws = None
   at = -1
 
@@ -46,12 +68,14 @@ def batch_fn(
     if draws is None or step != at:
       draws = batching.index_batches(size, batch_size, seed, step)
     at = step + 1
-    rows = batching.take(source, next(draws))
-    return rows.replace(
-      tokens=renaming.rename(rows.tokens, names, (seed, step))
-    )
+    return batching.take(source, next(draws))
 
   return batch_at
+
+
+def _seed(experiment, path):
+  entropy = (experiment.config.seed, *path)
+  return int(np.random.SeedSequence(entropy).generate_state(1)[0])
 
 
 def _prompt_length(source):

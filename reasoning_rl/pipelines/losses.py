@@ -50,10 +50,22 @@ def thought(prm: network_lib.Network) -> accumulate.MeanLoss:
     )
     return prm_losses.thought_loss(logits, batch.labels, batch.label_mask)
 
-  def counts(batch: types.ThoughtLabels):
-    return dict.fromkeys(_REWARD_METRICS, jnp.sum(batch.label_mask))
+  return accumulate.MeanLoss(loss_fn, _label_counts)
 
-  return accumulate.MeanLoss(loss_fn, counts)
+
+def thought_head(prm: network_lib.Network) -> accumulate.MeanLoss:
+  """Returns the loss of a `ThoughtStates` batch: the head alone is computed."""
+
+  def loss_fn(params, batch: types.ThoughtStates, rng):
+    del rng
+    logits = prm.scalar(params, batch.hidden, "thought")
+    return prm_losses.thought_loss(logits, batch.labels, batch.label_mask)
+
+  return accumulate.MeanLoss(loss_fn, _label_counts)
+
+
+def _label_counts(batch: types.ThoughtLabels | types.ThoughtStates):
+  return dict.fromkeys(_REWARD_METRICS, jnp.sum(batch.label_mask))
 
 
 def outcome(orm: network_lib.Network) -> accumulate.MeanLoss:

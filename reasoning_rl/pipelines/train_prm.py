@@ -14,7 +14,13 @@ from reasoning_rl import types
 from reasoning_rl.data import batching, records
 from reasoning_rl.labels import monte_carlo
 from reasoning_rl.models import network as network_lib
-from reasoning_rl.pipelines import batches, collect, losses, train_sft
+from reasoning_rl.pipelines import (
+  batches,
+  collect,
+  frozen_trunk,
+  losses,
+  train_sft,
+)
 from reasoning_rl.pipelines import fit as fit_lib
 from reasoning_rl.pipelines import stage as stage_lib
 
@@ -49,18 +55,18 @@ def _train(stage, name, iterations, policy):
   experiment, config = stage.experiment, stage.config.prm
   is_prm = name.startswith("prm")
   network = experiment.prm if is_prm else experiment.orm
-  source = labelled(stage, iterations)
+  found = labelled_trajectories(stage, iterations)
   stream = stage_lib.STREAMS["prm" if is_prm else "orm"]
   start = from_policy(
     network, policy, experiment.rng(stream), experiment.has_base
   )
   on_policy = is_prm and experiment.shared_trunk
   num_steps = config.steps if is_prm else config.orm_steps or config.steps
-  make_loss = losses.thought if is_prm else losses.outcome
+  loss_fn, batch_at = _lessons(experiment, network, start, found, is_prm)
   task = fit_lib.Fit(
     name=name,
-    loss_fn=make_loss(network),
-    batch_at=batches.batch_fn(experiment, source, config.batch_size, stream),
+    loss_fn=loss_fn,
+    batch_at=batch_at,
     num_steps=num_steps,
     optimizer=config.optimizer,
     # On a shared trunk the policy must stay what it is. Its adapters are saved
@@ -72,10 +78,28 @@ def _train(stage, name, iterations, policy):
   stage.fit(task, start, stage.prm_directory(name), stream)
   return {
     "steps": num_steps,
-    "trajectories": len(source.length),
-    "labels": int(source.label_mask.sum()),
-    "label_mean": float(source.labels[source.label_mask].mean()),
+    "trajectories": len(found.problem_id),
+    "labels": int(found.label_mask.sum()),
+    "label_mean": float(found.labels[found.label_mask].mean()),
   }
+
+
+def _lessons(experiment, network, start, found, is_prm):
+  """Returns the loss of a reward model and its batches."""
+  config = experiment.config.prm
+  stream = stage_lib.STREAMS["prm" if is_prm else "orm"]
+  if is_prm and frozen_trunk.applies(experiment):
+    states = types.ThoughtStates(
+      hidden=frozen_trunk.thought_states(experiment, start, found),
+      labels=found.labels,
+      label_mask=found.label_mask,
+    )
+    rows = batches.row_fn(experiment, states, config.batch_size, stream)
+    return losses.thought_head(network), rows
+  source = batching.thought_labels(found)
+  make_loss = losses.thought if is_prm else losses.outcome
+  rows = batches.batch_fn(experiment, source, config.batch_size, stream)
+  return make_loss(network), rows
 
 
 def from_policy(
@@ -104,24 +128,32 @@ def from_policy(
 def labelled(
   stage: stage_lib.Stage, iterations: Sequence[int]
 ) -> types.ThoughtLabels:
-  """Returns the labels of some iterations, hard or soft as the config says.
+  """Returns `labelled_trajectories` as joined rows."""
+  return batching.thought_labels(labelled_trajectories(stage, iterations))
 
-  Solutions without labels are left out.
+
+def labelled_trajectories(
+  stage: stage_lib.Stage, iterations: Sequence[int]
+) -> types.Trajectory:
+  """Returns the solutions of some iterations that have labels.
+
+  Labels are hard or soft, and reach as far, as the config says.
   """
   config = stage.config.prm
   if config.label not in ("soft", "hard"):
     raise ValueError(f"prm.label is {config.label!r}; use 'soft' or 'hard'.")
   found = collect.load(stage, iterations)
-  found = batching.take(found, np.asarray(found.label_mask).any(axis=1))
-  source = batching.thought_labels(found)
-  labels, mask = source.labels, source.label_mask
-  if config.label == "hard":
-    labels = np.asarray(
-      monte_carlo.hard_labels(labels, mask, source.outcome_reward)
+  labels, mask = found.labels, found.label_mask
+  if config.outcomes:
+    labels, mask = monte_carlo.with_outcome(
+      labels, mask, found.thought_count, found.outcome_reward
     )
+  if config.label == "hard":
+    labels = monte_carlo.hard_labels(labels, mask, found.outcome_reward)
   if config.until_first_error:
-    mask = np.asarray(monte_carlo.until_first_error(labels, mask))
-  return source.replace(labels=labels, label_mask=mask)
+    mask = monte_carlo.until_first_error(labels, mask)
+  found = found.replace(labels=np.asarray(labels), label_mask=np.asarray(mask))
+  return batching.take(found, np.asarray(mask).any(axis=1))
 
 
 def _collected(stage) -> list[int]:
