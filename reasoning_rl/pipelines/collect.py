@@ -216,14 +216,17 @@ class Labeler:
       found: Verified solutions.
     """
     joined = batching.thought_labels(found)
-    thoughts = masking.length_mask(
-      found.thought_count - 1, found.thought_end.shape[1]
-    )
+    size = found.thought_end.shape[1]
+    thoughts = np.asarray(masking.length_mask(found.thought_count - 1, size))
+    # Rows of a thought that no solution has would be decoded all the same.
+    some = max(1, int(found.thought_count.max()) - 1)
     group = len(found.outcome_reward) // len(problems)
     correct, decided, tokens = self._label_rows(
-      params, rng, problems, joined, np.asarray(thoughts), group
+      params, rng, problems, joined, thoughts[:, :some], group
     )
-    rollout_mask = np.asarray(thoughts)[..., None] & decided
+    rest = ((0, 0), (0, size - some), (0, 0))
+    correct, decided = np.pad(correct, rest), np.pad(decided, rest)
+    rollout_mask = thoughts[..., None] & decided
     labels, mask = monte_carlo.soft_labels(
       jnp.asarray(correct), jnp.asarray(rollout_mask)
     )
@@ -250,7 +253,7 @@ class Labeler:
           params,
           rng,
           joined.tokens[index],
-          joined.thought_end[index],
+          joined.thought_end[index, : thoughts.shape[1]],
           thoughts[index],
           index.astype(np.int32),
           problems.answer[index // group],
