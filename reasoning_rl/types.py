@@ -114,12 +114,13 @@ class ThoughtStates:
   """Supervision for a thought head on a trunk that does not change.
 
   Attributes:
-    hidden: Trunk output at the last token of each thought.
+    states: What the head reads of each thought: the trunk's output at its last
+      token, and with "confidence" how likely it was.
     labels: Probability that the thought is correct, in [0, 1].
     label_mask: True where `labels` counts in the loss.
   """
 
-  hidden: Float[Array, "B T D"]
+  states: Float[Array, "B T _"]
   labels: Float[Array, "B T"]
   label_mask: Bool[Array, "B T"]
 

@@ -23,8 +23,14 @@ from reasoning_rl import masking
 from reasoning_rl import pool as pool_lib
 from reasoning_rl import tree as tree_lib
 from reasoning_rl.data import boundaries
+from reasoning_rl.decoding import (
+  confidence,
+  distinct,
+  prompts,
+  sampling,
+  scoring,
+)
 from reasoning_rl.decoding import decode as decode_lib
-from reasoning_rl.decoding import distinct, prompts, sampling, scoring
 from reasoning_rl.decoding import lanes as lanes_lib
 from reasoning_rl.decoding import stops as stops_lib
 from reasoning_rl.models import attention as attention_lib
@@ -283,7 +289,13 @@ def _scored_by_policy(policy, params, decoded) -> Scored:
   nothing_read = jnp.zeros_like(decoded.length)
   scores = jnp.zeros(decoded.length.shape, jnp.float32)
   if "thought" in policy.config.heads:
-    logits = policy.scalar(params, decoded.hidden, "thought")
+    states = decoded.hidden
+    if confidence.reads(policy):
+      nothing = jnp.full_like(decoded.length, -1)
+      end = decoded.length[:, None] - 1
+      numbers = confidence.of_thoughts(decoded.policy_logprobs, nothing, end)
+      states = confidence.joined(states, numbers[:, 0])
+    logits = policy.scalar(params, states, "thought")
     scores = jax.nn.sigmoid(logits)
   return Scored(scores, (), (), nothing_read)
 

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from reasoning_rl import masking
-from reasoning_rl.decoding import prompts, sampling
+from reasoning_rl.decoding import confidence, prompts, sampling
 from reasoning_rl.models import chunks
 from reasoning_rl.models import network as network_lib
 
@@ -88,14 +88,21 @@ def completion_thought_states(
   completion: Int[Array, "B G L"],
   thought_end: Int[Array, "B G T"],
   shared: int = 0,
-) -> Float[Array, "B G T D"]:
+) -> Float[Array, "B G T _"]:
   """Returns what a thought head reads: the trunk's output at thoughts' ends.
 
-  Arguments as those of `completion_thought_logits`.
+  Arguments as those of `completion_thought_logits`; `_` is D, and with
+  "confidence" as many more as it has numbers.
   """
-  _, hidden = _read(network, params, prompt, prompt_length, completion, shared)
-  end = thought_end.reshape(-1, thought_end.shape[-1], 1)
-  states = jnp.take_along_axis(hidden, end, axis=1)
+  last, hidden = _read(
+    network, params, prompt, prompt_length, completion, shared
+  )
+  end = thought_end.reshape(-1, thought_end.shape[-1])
+  tokens = completion.reshape(-1, completion.shape[-1])
+  before = shifted(last, hidden)
+  logprobs = lambda: token_logprobs(network, params, before, tokens)
+  nothing = jnp.full(len(end), -1)
+  states = _states_at(network, "thought", hidden, end, logprobs, nothing)
   return states.reshape(*thought_end.shape, -1)
 
 
@@ -121,10 +128,11 @@ def _completion_logits(network, params, head, last, hidden, tokens, end):
   """Returns a reward model's logits [R, T] at the positions `end` of rows."""
   before = shifted(last, hidden)
   logprobs = lambda: token_logprobs(network, params, before, tokens)
-  return _logits_at(network, params, head, hidden, end, logprobs)
+  nothing = jnp.full(len(end), -1)
+  return _logits_at(network, params, head, hidden, end, logprobs, nothing)
 
 
-def _logits_at(network, params, head, hidden, end, logprobs):
+def _logits_at(network, params, head, hidden, end, logprobs, prompt_end):
   """Returns the logits of a head, or of the log-probability of all up to `end`.
 
   Args:
@@ -134,13 +142,23 @@ def _logits_at(network, params, head, hidden, end, logprobs):
     hidden: Its trunk's output.
     end: Positions in it.
     logprobs: Returns each token's log-probability, 0 where it does not count;
-      asked of implicit models alone.
+      asked of implicit models and of confidence alone.
+    prompt_end: Position of the last token before the first thought, or -1.
   """
   if "implicit" not in network.config.heads:
-    at_end = jnp.take_along_axis(hidden, end[..., None], axis=1)
-    return network.scalar(params, at_end, head)
+    states = _states_at(network, head, hidden, end, logprobs, prompt_end)
+    return network.scalar(params, states, head)
   total = jnp.cumsum(logprobs(), axis=1)
   return network.implicit(params, jnp.take_along_axis(total, end, axis=1))
+
+
+def _states_at(network, head, hidden, end, logprobs, prompt_end):
+  """Returns what a head reads at the positions `end`; see `_logits_at`."""
+  states = jnp.take_along_axis(hidden, end[..., None], axis=1)
+  if head != "thought" or not confidence.reads(network):
+    return states
+  numbers = confidence.of_thoughts(logprobs(), prompt_end, end)
+  return confidence.joined(states, numbers)
 
 
 def shifted(
@@ -260,4 +278,5 @@ def _joined_logits(network, params, head, tokens, prompt_length, end, shared):
 
   if shared:  # Where a row has fewer thoughts, there is no end.
     end = jnp.maximum(end - shared, 0)
-  return _logits_at(network, params, head, hidden, end, logprobs)
+  prompt_end = prompt_length - shared - 1
+  return _logits_at(network, params, head, hidden, end, logprobs, prompt_end)

@@ -111,3 +111,31 @@ def with_outcome(
   terminal = thought == thought_count[:, None] - 1
   labels = jnp.where(terminal, outcome_reward[:, None], labels)
   return labels, label_mask | terminal
+
+
+def from_outcome(
+  labels: Float[Array, "B T"],
+  label_mask: Bool[Array, "B T"],
+  thought_count: Int[Array, " B"],
+  outcome_reward: Float[Array, " B"],
+) -> tuple[Float[Array, "B T"], Bool[Array, "B T"]]:
+  """Labels all thoughts of rows that have no label with the outcome.
+
+  A sampled solution is itself one completion of each of its prefixes, so its
+  outcome is their estimate from one rollout: unbiased, of the largest variance,
+  and free.
+
+  Args:
+    labels: Labels in [0, 1].
+    label_mask: True where `labels` counts; rows with one are left as they are.
+    thought_count: Real thoughts.
+    outcome_reward: What the verifier paid, in [0, 1].
+
+  Returns:
+    Labels and mask in which every row with thoughts has one.
+  """
+  bare = ~jnp.any(label_mask, axis=-1, keepdims=True)
+  thought = jnp.arange(labels.shape[-1])[None, :]
+  real = thought < thought_count[:, None]
+  labels = jnp.where(bare & real, outcome_reward[:, None], labels)
+  return labels, jnp.where(bare, real, label_mask)

@@ -19,7 +19,9 @@ ACTIVATIONS = {
   "silu": nn.silu,
   "gelu": functools.partial(nn.gelu, approximate=True),
 }
-HEADS = frozenset({"language", "value", "thought", "outcome", "implicit"})
+HEADS = frozenset(
+  {"language", "value", "thought", "outcome", "implicit", "confidence"}
+)
 REMAT = ("none", "dots", "full")
 LORA_TARGETS = ("q", "k", "v", "out", "gate", "up", "down")
 
@@ -57,7 +59,8 @@ class NetworkConfig:
       activations; norms, softmax, rotation, logits and scalar heads are in
       float32 all the same.
     heads: Which of "language", "value", "thought", "outcome" and "implicit"
-      exist; "implicit" reads what "language" says.
+      exist; "implicit" reads what "language" says. With "confidence", "thought"
+      does so too: it also reads how likely the thought was.
     lora_rank: Rank of the adapters beside the kernels; 0: there are none.
     lora_alpha: They are scaled by lora_alpha / lora_rank.
     lora_targets: Which kernels of a block get one.
@@ -122,6 +125,10 @@ class NetworkConfig:
       raise ValueError(f"unknown heads {sorted(unknown)}.")
     if "implicit" in self.heads and "language" not in self.heads:
       raise ValueError('an "implicit" head needs a "language" head.')
+    if "confidence" in self.heads and not {"language", "thought"} <= set(
+      self.heads
+    ):
+      raise ValueError('"confidence" needs a "language" and a "thought" head.')
     if self.remat not in REMAT:
       raise ValueError(f"remat is {self.remat!r}; choose one of {REMAT}.")
     if self.lora_rank < 0:

@@ -33,8 +33,8 @@ def thought_states(
   experiment: experiment_lib.Experiment,
   policy: Any,
   found: types.Trajectory,
-) -> Float[np.ndarray, "B T D"]:
-  """Returns the trunk's output at the end of each thought of stored solutions.
+) -> Float[np.ndarray, "B T _"]:
+  """Returns what the head reads of each thought of stored solutions.
 
   Args:
     experiment: The run.

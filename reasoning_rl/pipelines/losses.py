@@ -58,7 +58,7 @@ def thought_head(prm: network_lib.Network) -> accumulate.MeanLoss:
 
   def loss_fn(params, batch: types.ThoughtStates, rng):
     del rng
-    logits = prm.scalar(params, batch.hidden, "thought")
+    logits = prm.scalar(params, batch.states, "thought")
     return prm_losses.thought_loss(logits, batch.labels, batch.label_mask)
 
   return accumulate.MeanLoss(loss_fn, _label_counts)

@@ -65,6 +65,12 @@ def make(
       f"prm.extra_layers is {prm.extra_layers}, and an implicit PRM has"
       " the policy's layers: set it to 0, or prm.kind to 'head'."
     )
+  if prm.confidence and not shared:
+    raise ValueError(
+      "prm.confidence reads the policy's own log-probabilities, which a PRM"
+      " with a trunk of its own does not have: set prm.trunk to 'shared', or"
+      " prm.confidence to False."
+    )
   size = _size(config, tokenizer)
   network = lambda *heads, more=0: network_lib.Network(
     dataclasses.replace(size, heads=heads, num_layers=size.num_layers + more)
@@ -74,7 +80,8 @@ def make(
     if implicit
     else network(head, more=prm.extra_layers)
   )
-  policy = network("language", *["thought"] * shared)
+  more = ["thought", *["confidence"] * prm.confidence] if shared else []
+  policy = network("language", *more)
   scorer = policy if shared else reward_model("thought")
   return Networks(policy, scorer, reward_model("outcome"))
 

@@ -90,7 +90,7 @@ def _lessons(experiment, network, start, found, is_prm):
   stream = stage_lib.STREAMS["prm" if is_prm else "orm"]
   if is_prm and frozen_trunk.applies(experiment):
     states = types.ThoughtStates(
-      hidden=frozen_trunk.thought_states(experiment, start, found),
+      states=frozen_trunk.thought_states(experiment, start, found),
       labels=found.labels,
       label_mask=found.label_mask,
     )
@@ -145,7 +145,7 @@ def labelled_trajectories(
   found = collect.load(stage, iterations)
   labels, mask = found.labels, found.label_mask
   if config.outcomes:
-    labels, mask = monte_carlo.with_outcome(
+    labels, mask = monte_carlo.from_outcome(
       labels, mask, found.thought_count, found.outcome_reward
     )
   if config.label == "hard":

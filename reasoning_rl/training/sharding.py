@@ -51,7 +51,12 @@ DEFAULT_RULES: Rules = (
   (r"(.*/)?mlp/down/kernel", PartitionSpec("tensor", "fsdp")),
   (r"(.*/)?\w*norm/scale", PartitionSpec()),
   (r"(.*/)?language_head/kernel", PartitionSpec("fsdp", "tensor")),
-  (r"(.*/)?\w+_head/hidden/kernel", PartitionSpec("fsdp", "tensor")),
+  # It may read more than D numbers, which `fsdp` need not divide.
+  (r"(.*/)?thought_head/hidden/kernel", PartitionSpec(None, "tensor")),
+  (
+    r"(.*/)?(value|outcome)_head/hidden/kernel",
+    PartitionSpec("fsdp", "tensor"),
+  ),
   (r"(.*/)?\w+_head/output/kernel", PartitionSpec("tensor", None)),
   (r"(.*/)?\w+_head/(hidden|output)/bias", PartitionSpec()),
   (r"(.*/)?implicit_head/(scale|bias)", PartitionSpec()),

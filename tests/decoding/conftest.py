@@ -26,7 +26,7 @@ def _read(network, params, tokens):
   heads = network.config.heads
   logits = network.logits(params, hidden) if "language" in heads else None
   scores = None
-  if "thought" in heads:
+  if "thought" in heads and "confidence" not in heads:
     scores = jax.nn.sigmoid(network.scalar(params, hidden, "thought"))
   return hidden, logits, scores
 
@@ -66,6 +66,19 @@ class Tiny:
   def scores(self, rows) -> list[float]:
     """Returns the PRM's score at each row's last token."""
     return [x[-1] for x in self._full(rows, 2)]
+
+  def confident_scores(self, prefixes, thoughts) -> np.ndarray:
+    """Returns the score of each thought by a head that reads confidence."""
+    pairs = list(zip(prefixes, thoughts, strict=True))
+    hidden = self.hidden([[*p, *t] for p, t in pairs])
+    sure = self.logprobs(prefixes, thoughts)
+    states = [
+      [*state[-1], each.mean(), each.min()]
+      for state, each in zip(hidden, sure, strict=True)
+    ]
+    states = np.array(states, np.float32)
+    logits = self.network.scalar(self.params, states, "thought")
+    return np.asarray(jax.nn.sigmoid(logits))
 
   def implicit_scores(self, prompts, completions) -> np.ndarray:
     """Returns an implicit PRM's score of each completion as a whole."""

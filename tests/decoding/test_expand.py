@@ -103,6 +103,7 @@ def before(tree, prompts, problem, node):
     ("frontier", "rope", "separate", "distinct"),
     ("mcts", "rope", "separate", "merged"),
     ("mcts", "learned", "shared", "distinct"),
+    ("mcts", "rope", "confidence", "distinct"),
     ("frontier", "learned", "implicit", "distinct"),
     ("mcts", "rope", "implicit", "merged"),
     ("frontier", "sliding", "separate", "distinct"),
@@ -113,7 +114,9 @@ def before(tree, prompts, problem, node):
 def case(request, make_tiny, prompts):
   name, kind, prm_kind, draw = request.param
   rule = MCTS if name == "mcts" else FRONTIER
-  policy = make_tiny(kind, ("language", "thought", "outcome"), 0)
+  more = "confidence" if prm_kind == "confidence" else "outcome"
+  seed = 2 if prm_kind == "confidence" else 0  # Whose thoughts grow a tree.
+  policy = make_tiny(kind, ("language", "thought", more), seed)
   prm = None
   if prm_kind == "separate":
     prm = make_tiny(kind, ("thought",), 1)
@@ -124,8 +127,11 @@ def case(request, make_tiny, prompts):
   return Case(policy, prm or policy, tree, draw)
 
 
-def scores_of(scorer, prompts, nodes, whole):
+def scores_of(scorer, prompts, nodes, prefixes, thoughts):
   """Returns what a plain pass scores: the end, or all since the prompt."""
+  if "confidence" in scorer.network.config.heads:
+    return scorer.confident_scores(prefixes, thoughts)
+  whole = [p + t for p, t in zip(prefixes, thoughts, strict=True)]
   if "implicit" not in scorer.network.config.heads:
     return scorer.scores(whole)
   starts = [prompts[1][problem] for problem, _ in nodes]
@@ -143,7 +149,7 @@ def test_every_node_is_what_a_full_forward_pass_says(case, prompts):
   whole = [p + t for p, t in zip(prefixes, thoughts, strict=True)]
   logprobs = policy.logprobs(prefixes, thoughts)
   hidden = policy.hidden(whole)
-  scores = scores_of(scorer, prompts, nodes, whole)
+  scores = scores_of(scorer, prompts, nodes, prefixes, thoughts)
   for index, at in enumerate(nodes):
     length = len(thoughts[index])
     stored = tree.policy_logprobs[at]

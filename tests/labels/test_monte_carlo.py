@@ -81,3 +81,16 @@ def test_terminal_thought_is_labelled_with_the_outcome():
   np.testing.assert_array_equal(
     mask, [[True, True, False], [True, False, True], [True, False, False]]
   )
+
+
+def test_a_bare_solution_is_one_completion_of_each_of_its_prefixes():
+  labels = np.array([[0.5, 0, 0], [0, 0, 0], [0, 0, 0], [0, 0, 0]], np.float32)
+  mask = np.array([[1, 0, 0], [0, 0, 0], [0, 0, 0], [0, 0, 0]], bool)
+  count, outcome = np.array([3, 2, 3, 0]), np.array([1, 1, 0, 1], np.float32)
+  found, real = monte_carlo.from_outcome(labels, mask, count, outcome)
+  np.testing.assert_array_equal(
+    found, [[0.5, 0, 0], [1, 1, 0], [0, 0, 0], [0, 0, 0]]
+  )
+  np.testing.assert_array_equal(
+    real, [[1, 0, 0], [1, 1, 0], [1, 1, 1], [0, 0, 0]]
+  )

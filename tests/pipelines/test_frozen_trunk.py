@@ -31,10 +31,11 @@ def _leaves(params):
   return dict(zip(names, map(np.asarray, jax.tree.leaves(params)), strict=True))
 
 
+@pytest.mark.parametrize("confidence", [False, True])
 def test_a_head_learns_from_states_what_it_learns_from_rows(
-  collected, monkeypatch
+  collected, monkeypatch, confidence
 ):
-  stage = _with(collected)
+  stage = _with(collected, **{"prm.confidence": confidence})
   policy = stage.experiment.policy.init(jax.random.key(0))
   learnt = []
   for name, is_cached in (("prm_0", True), ("prm_1", False)):
@@ -54,6 +55,8 @@ def test_a_head_learns_from_states_what_it_learns_from_rows(
   start = _leaves(train_prm.from_policy(stage.experiment.prm, policy, stream))
   name = "thought_head/hidden/kernel"
   assert np.abs(states[name] - start[name]).max() > 1e-3
+  size = stage.experiment.policy.config.model_size
+  assert len(states[name]) == size + 2 * confidence
 
 
 @pytest.mark.parametrize("order", [[0, 1, 2, 3], [0, 2], [0, 3, 1, 2]])

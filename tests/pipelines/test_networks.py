@@ -63,6 +63,7 @@ def test_the_start_is_the_files_weights(tmp_path, model):
     network__lora_rank=0,
     prm__kind="implicit",
     prm__trunk="separate",
+    prm__confidence=False,
   )
   assert experiment.policy.config.num_layers == 2
   found = leaves(first_params(experiment))
@@ -85,7 +86,13 @@ def test_the_start_is_the_files_weights(tmp_path, model):
 
 
 def test_heads_and_adapters_complete_the_trunk_and_leave_it(tmp_path, model):
-  plain = build(tmp_path, model, network__lora_rank=0, prm__trunk="separate")
+  plain = build(
+    tmp_path,
+    model,
+    network__lora_rank=0,
+    prm__trunk="separate",
+    prm__confidence=False,
+  )
   experiment = build(tmp_path, model)  # A shared trunk with a head, and LoRA.
   assert experiment.prm == experiment.policy
   before, found = leaves(first_params(plain)), leaves(first_params(experiment))
@@ -109,9 +116,25 @@ def test_heads_and_adapters_complete_the_trunk_and_leave_it(tmp_path, model):
   assert changed and all(is_new(name) for name in changed)
 
 
+def test_only_a_head_on_the_policy_can_read_its_confidence(tmp_path, model):
+  said = refusal(tmp_path, model, prm__confidence=True, prm__trunk="separate")
+  assert "set prm.trunk to 'shared', or prm.confidence to False" in said
+  experiment = build(tmp_path, model, prm__confidence=True)
+  found = leaves(first_params(experiment))
+  kernel = found["thought_head/hidden/kernel"]
+  width = experiment.policy.config.model_size
+  assert kernel.shape == (width + 2, width)
+
+
 @pytest.mark.parametrize("kind", ["implicit", "head"])
 def test_a_reward_model_begins_as_the_policy(tmp_path, model, kind):
-  experiment = build(tmp_path, model, prm__trunk="separate", prm__kind=kind)
+  experiment = build(
+    tmp_path,
+    model,
+    prm__trunk="separate",
+    prm__kind=kind,
+    prm__confidence=False,
+  )
   policy = first_params(experiment)
   prm = train_prm.from_policy(experiment.prm, policy, jax.random.key(3))
   before, found = leaves(policy), leaves(prm)
