@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import rich.console
+import rich.markup
 import rich.progress
 
 # Shown beside the bar, in this order, where a learner reports them.
@@ -73,7 +74,8 @@ class Progress:
   def say(self, text: str) -> None:
     """Prints a line with the seconds since the start before it."""
     seconds = time.monotonic() - self._start
-    self.console.print(f"[dim]{seconds:6.0f} s[/dim]  {text}")
+    said = rich.markup.escape(text)  # A path or a list may hold brackets.
+    self.console.print(f"[dim]{seconds:6.0f} s[/dim]  {said}")
 
   def steps(self, name: str, total: int) -> Steps:
     """Opens a learner's bar."""

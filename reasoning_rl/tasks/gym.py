@@ -16,6 +16,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import functools
+import importlib.metadata
 import itertools
 import json
 import pathlib
@@ -111,8 +112,14 @@ class Gym:
 
   @property
   def version(self) -> str:
-    """The generator's."""
-    return f"gym-1/{self.generator}"
+    """The generator's, with all that its problems and verdicts hang on."""
+    extras.require("reasoning_gym", "tasks")
+    package = importlib.metadata.version("reasoning-gym")
+    options = json.dumps(self._options, sort_keys=True)
+    return (
+      f"gym-1/{self.generator}/reasoning-gym {package}/{options}"
+      f"/seed {self.seed}/from {self.threshold}"
+    )
 
   def problem(self, split: str, index: int) -> base.Problem:
     """Returns problem `index` (unlimited, from 0) of a split."""

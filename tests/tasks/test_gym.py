@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import importlib.util
 import json
 
@@ -40,6 +41,22 @@ def test_own_answers_are_right_and_junk_is_not(generator):
   assert all(verdict.is_correct for verdict in found[:3])
   assert not any(verdict.is_correct for verdict in found[3:])
   assert found[3].reason == "no answer"
+
+
+@needs_gym
+def test_a_version_names_all_that_a_verdict_hangs_on():
+  make = lambda **changes: registry.make("gym", generator="gcd", **changes)
+  version = make().version
+  installed = importlib.metadata.version("reasoning-gym")
+  assert version.startswith(f"gym-1/gcd/reasoning-gym {installed}/")
+  others = (
+    dict(options='{"max_value": 20}'),
+    dict(threshold=0.5),
+    dict(seed=1),
+  )
+  assert len({version, *(make(**other).version for other in others)}) == 4
+  # Not how a question is put, nor how fast it is judged.
+  assert make(shots=0, workers=2, deadline=9.0).version == version
 
 
 @needs_gym
