@@ -22,7 +22,7 @@ from jaxtyping import Array, Bool, Float, Int, Key
 
 from reasoning_rl import tree as tree_lib
 from reasoning_rl.decoding import decode as decode_lib
-from reasoning_rl.decoding import expand
+from reasoning_rl.decoding import expand, thought_scores
 from reasoning_rl.decoding import stops as stops_lib
 from reasoning_rl.models import attention as attention_lib
 from reasoning_rl.models import network as network_lib
@@ -270,7 +270,7 @@ def _make_node_fn(policy, prm, config, rows):
       max_tokens=config.max_thought_tokens,
       stops=stops_lib.Stops(config.end_ids, config.boundary, one_thought=True),
     )
-    scored = expand.read_thoughts(
+    scored = thought_scores.read(
       prm, params.prm, carry, decoded, prm_segments, position
     )
     new = NodeCache(

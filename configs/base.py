@@ -187,16 +187,15 @@ def _add_reward_models(config):
   # log-probability of the solution, which begins as the policy's and so knows
   # what should have been said; "head" is two linear layers on the trunk.
   config.prm.kind = "implicit"
-  config.prm.confidence = (
-    False  # A shared trunk's head reads log-probabilities.
-  )
+  # A head on a shared trunk also reads the policy's log-probabilities.
+  config.prm.certainty = False
   config.prm.extra_layers = 0  # Of kind "head", on top of the policy's trunk.
   # "hard": some completion from here or later on is right; or "soft", the
   # share of right completions from here.
   config.prm.label = "hard"
   config.prm.until_first_error = False  # Drop labels after the first error.
-  # Solutions without Monte-Carlo labels teach as well: each is one completion
-  # of all of its prefixes, and its outcome their label.
+  # Solutions without Monte-Carlo labels teach as well, the ORM too: each is one
+  # completion of all of its prefixes, and its outcome their soft label.
   config.prm.outcomes = False
   config.prm.aggregation = (
     "min"  # A solution's score: min, product, last, mean.

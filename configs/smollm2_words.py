@@ -52,14 +52,16 @@ def _make_small(config):
   config.collect.update(
     problems=64, rollouts=8, labelled=32, label_rollouts=4, rows=64
   )
-  # A head on the frozen policy: its updates cost nothing.
+  # A head on the frozen policy: its updates cost next to nothing, those of an
+  # ORM do not.
   config.prm.update(
     trunk="shared",
     kind="head",
     label="soft",
     outcomes=True,
-    confidence=True,
+    certainty=True,
     steps=100,
+    orm_steps=4,
     batch_size=64,
   )
   config.imitation.update(steps=5, batch_size=24)
@@ -96,7 +98,7 @@ def _make_gpu(config):
   config.collect.update(
     problems=2048, labelled=2048, label_rollouts=8, rows=2048
   )
-  config.prm.update(steps=400, batch_size=256)
+  config.prm.update(steps=400, orm_steps=50, batch_size=256)
   config.imitation.update(steps=40, batch_size=64)
   config.rl.update(steps=60, problems_per_step=32)
   config.loop.update(iterations=2, baselines=("rejection", "outcome"), orm=True)

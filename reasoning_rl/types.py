@@ -115,7 +115,7 @@ class ThoughtStates:
 
   Attributes:
     states: What the head reads of each thought: the trunk's output at its last
-      token, and with "confidence" how likely it was.
+      token, and how likely it was if the network has `certainty`.
     labels: Probability that the thought is correct, in [0, 1].
     label_mask: True where `labels` counts in the loss.
   """

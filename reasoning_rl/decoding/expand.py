@@ -19,18 +19,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Key
 
-from reasoning_rl import masking
 from reasoning_rl import pool as pool_lib
 from reasoning_rl import tree as tree_lib
 from reasoning_rl.data import boundaries
-from reasoning_rl.decoding import (
-  confidence,
-  distinct,
-  prompts,
-  sampling,
-  scoring,
-)
 from reasoning_rl.decoding import decode as decode_lib
+from reasoning_rl.decoding import distinct, prompts, sampling, thought_scores
 from reasoning_rl.decoding import lanes as lanes_lib
 from reasoning_rl.decoding import stops as stops_lib
 from reasoning_rl.models import attention as attention_lib
@@ -92,18 +85,6 @@ class SearchParams(NamedTuple):
   prm: network_lib.Params | None = None
 
 
-class PRMCarry(NamedTuple):
-  """What an implicit PRM needs of a node to score the thoughts after it.
-
-  Attributes:
-    hidden: Its trunk's output at the node's last token.
-    logprob: Its log-probability of the path.
-  """
-
-  hidden: Float[Array, "*B D"]
-  logprob: Float[Array, " *B"]
-
-
 class _LeafContext(NamedTuple):
   """Where the rows of an expansion continue from, for one network."""
 
@@ -132,7 +113,9 @@ def make_root(
     of_prm, last = prompts.read_whole(prm, params.prm, *rows)
     read += (of_prm,)
     if "implicit" in prm.config.heads:
-      carry = PRMCarry(last, jnp.zeros(prompt_length.shape, jnp.float32))
+      carry = thought_scores.PRMCarry(
+        last, jnp.zeros(prompt_length.shape, jnp.float32)
+      )
   return tree_lib.Root(
     problem_id=problem_id,
     prompt_length=prompt_length,
@@ -168,11 +151,14 @@ def make_expand_fn(
       policy, params.policy, rng, tree, leaf, contexts[0], config
     )
     if prm is None:
-      scored = _scored_by_policy(policy, params.policy, decoded)
+      before = _of_rows((tree.policy_logprobs, tree.lengths), leaf, config)
+      scored = thought_scores.of_policy(
+        policy, params.policy, decoded, before, config.end_ids
+      )
     else:
       carry = _of_rows(tree.prm_carry, leaf, config)
       context = contexts[1]
-      scored = read_thoughts(
+      scored = thought_scores.read(
         prm,
         params.prm,
         carry,
@@ -266,78 +252,6 @@ def _row_rngs(rng, tree, count):
   keys = jax.vmap(fold)(keys, tree.policy_tokens)
   rows = jax.vmap(jax.vmap(fold, (None, 0)), (0, None))
   return rows(keys, jnp.arange(count)).reshape(-1)
-
-
-class Scored(NamedTuple):
-  """What the PRM makes of `R` decoded thoughts.
-
-  Attributes:
-    score: Of each thought, in [0, 1].
-    keys_values: Of each network of its own: none or one.
-    carry: For the thoughts that follow; () without an implicit PRM.
-    length: Tokens that a separate PRM read.
-  """
-
-  score: Float[Array, " R"]
-  keys_values: tuple[attention_lib.KeysValues, ...]
-  carry: PRMCarry | tuple[()]
-  length: Int[Array, " R"]
-
-
-def _scored_by_policy(policy, params, decoded) -> Scored:
-  """Scores by the thought head on the policy's own pass, if it has one."""
-  nothing_read = jnp.zeros_like(decoded.length)
-  scores = jnp.zeros(decoded.length.shape, jnp.float32)
-  if "thought" in policy.config.heads:
-    states = decoded.hidden
-    if confidence.reads(policy):
-      nothing = jnp.full_like(decoded.length, -1)
-      end = decoded.length[:, None] - 1
-      numbers = confidence.of_thoughts(decoded.policy_logprobs, nothing, end)
-      states = confidence.joined(states, numbers[:, 0])
-    logits = policy.scalar(params, states, "thought")
-    scores = jax.nn.sigmoid(logits)
-  return Scored(scores, (), (), nothing_read)
-
-
-def read_thoughts(
-  prm: network_lib.Network,
-  params: network_lib.Params,
-  carry: PRMCarry | tuple[()],
-  decoded: decode_lib.Decoded,
-  segments: tuple[attention_lib.Segment, ...],
-  position: Int[Array, " R"],
-) -> Scored:
-  """Has a separate PRM read the tokens of new thoughts, and nothing else.
-
-  Args:
-    prm: The PRM.
-    params: Its parameters.
-    carry: Of the node before each thought; () of other than implicit PRMs.
-    decoded: The thoughts.
-    segments: The PRM's keys and values of all that comes before.
-    position: Position of each thought's first token.
-  """
-  offset = jnp.arange(decoded.tokens.shape[1])[None]
-  hidden, keys_values = prm.apply(
-    params, decoded.tokens, position[:, None] + offset, segments
-  )
-  rows = jnp.arange(hidden.shape[0])
-  last = hidden[rows, jnp.maximum(decoded.length - 1, 0)]
-  if "implicit" in prm.config.heads:
-    before = scoring.shifted(carry.hidden, hidden)
-    each = scoring.token_logprobs(prm, params, before, decoded.tokens)
-    real = masking.length_mask(decoded.length, decoded.tokens.shape[1])
-    logprob = carry.logprob + jnp.where(real, each, 0.0).sum(axis=1)
-    logits, carry = prm.implicit(params, logprob), PRMCarry(last, logprob)
-  else:
-    logits = prm.scalar(params, last, "thought")
-  return Scored(
-    jax.nn.sigmoid(logits),
-    (keys_values,),
-    carry,
-    decoded.length,
-  )
 
 
 def _children(tree, leaf, decoded, scored, config):

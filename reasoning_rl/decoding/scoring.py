@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from reasoning_rl import masking
-from reasoning_rl.decoding import confidence, prompts, sampling
+from reasoning_rl.decoding import certainty, prompts, sampling
 from reasoning_rl.models import chunks
 from reasoning_rl.models import network as network_lib
 
@@ -92,17 +92,13 @@ def completion_thought_states(
   """Returns what a thought head reads: the trunk's output at thoughts' ends.
 
   Arguments as those of `completion_thought_logits`; `_` is D, and with
-  "confidence" as many more as it has numbers.
+  `certainty` as many more as it has numbers.
   """
-  last, hidden = _read(
-    network, params, prompt, prompt_length, completion, shared
-  )
+  read = _read(network, params, prompt, prompt_length, completion, shared)
   end = thought_end.reshape(-1, thought_end.shape[-1])
   tokens = completion.reshape(-1, completion.shape[-1])
-  before = shifted(last, hidden)
-  logprobs = lambda: token_logprobs(network, params, before, tokens)
-  nothing = jnp.full(len(end), -1)
-  states = _states_at(network, "thought", hidden, end, logprobs, nothing)
+  own = _completions(network, params, *read, tokens)
+  states = _states_at(network, "thought", read[1], end, *own)
   return states.reshape(*thought_end.shape, -1)
 
 
@@ -126,10 +122,15 @@ def completion_outcome_logits(
 
 def _completion_logits(network, params, head, last, hidden, tokens, end):
   """Returns a reward model's logits [R, T] at the positions `end` of rows."""
+  own = _completions(network, params, last, hidden, tokens)
+  return _logits_at(network, params, head, hidden, end, *own)
+
+
+def _completions(network, params, last, hidden, tokens):
+  """Returns, of completions alone, the last two arguments of `_logits_at`."""
   before = shifted(last, hidden)
   logprobs = lambda: token_logprobs(network, params, before, tokens)
-  nothing = jnp.full(len(end), -1)
-  return _logits_at(network, params, head, hidden, end, logprobs, nothing)
+  return logprobs, jnp.full(len(tokens), -1)
 
 
 def _logits_at(network, params, head, hidden, end, logprobs, prompt_end):
@@ -142,7 +143,7 @@ def _logits_at(network, params, head, hidden, end, logprobs, prompt_end):
     hidden: Its trunk's output.
     end: Positions in it.
     logprobs: Returns each token's log-probability, 0 where it does not count;
-      asked of implicit models and of confidence alone.
+      asked of implicit models and of certainty alone.
     prompt_end: Position of the last token before the first thought, or -1.
   """
   if "implicit" not in network.config.heads:
@@ -155,10 +156,10 @@ def _logits_at(network, params, head, hidden, end, logprobs, prompt_end):
 def _states_at(network, head, hidden, end, logprobs, prompt_end):
   """Returns what a head reads at the positions `end`; see `_logits_at`."""
   states = jnp.take_along_axis(hidden, end[..., None], axis=1)
-  if head != "thought" or not confidence.reads(network):
+  if head != "thought" or not network.config.certainty:
     return states
-  numbers = confidence.of_thoughts(logprobs(), prompt_end, end)
-  return confidence.joined(states, numbers)
+  numbers = certainty.of_thoughts(logprobs(), prompt_end, end)
+  return certainty.joined(states, numbers)
 
 
 def shifted(

@@ -122,8 +122,8 @@ def from_outcome(
   """Labels all thoughts of rows that have no label with the outcome.
 
   A sampled solution is itself one completion of each of its prefixes, so its
-  outcome is their estimate from one rollout: unbiased, of the largest variance,
-  and free.
+  outcome is their soft label from one rollout: unbiased, of the largest
+  variance, and free.
 
   Args:
     labels: Labels in [0, 1].

@@ -27,7 +27,7 @@ Params = Any
 
 SCALAR_HEADS = ("value", "thought", "outcome")
 INITIAL_BIAS = 2.0  # Of the implicit head.
-CONFIDENCE = 2  # Numbers that a thought head reads with "confidence".
+CERTAINTY = 2  # Numbers of `certainty` that a thought head reads.
 
 
 class ScalarHead(nn.Module):
@@ -113,10 +113,9 @@ class _Module(nn.Module):
         self.logits(hidden)
       elif head == "implicit":
         self.implicit(hidden[..., 0])
-      elif head == "confidence":
-        continue
-      elif head == "thought":
-        self.scalar(self.with_confidence(hidden), head)
+      elif head == "thought" and self.config.certainty:
+        numbers = jnp.zeros((*hidden.shape[:-1], CERTAINTY))
+        self.scalar(jnp.concatenate([hidden, numbers], axis=-1), head)
       else:
         self.scalar(hidden, head)
     return hidden
@@ -149,10 +148,6 @@ class _Module(nn.Module):
       return self.language_head(hidden).astype(jnp.float32)
     table = self.token_embedding.embedding.T
     return jnp.dot(hidden, table, preferred_element_type=jnp.float32)
-
-  def with_confidence(self, hidden):
-    more = CONFIDENCE if "confidence" in self.config.heads else 0
-    return jnp.pad(hidden, [(0, 0)] * (hidden.ndim - 1) + [(0, more)])
 
   def scalar(self, hidden, head):
     return getattr(self, f"{head}_head")(hidden)
@@ -213,8 +208,8 @@ class Network:
   ) -> Float[Array, " *B"]:
     """Returns the "value", "thought" or "outcome" head's number.
 
-    With "confidence" a thought head's `hidden` ends with it; see
-    `decoding.confidence`.
+    Where the config says `certainty`, a thought head's `hidden` ends with it;
+    see `decoding.certainty`.
     """
     return _Module(self.config).apply(
       {"params": params}, hidden, head, method="scalar"

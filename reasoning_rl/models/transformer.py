@@ -19,9 +19,7 @@ ACTIVATIONS = {
   "silu": nn.silu,
   "gelu": functools.partial(nn.gelu, approximate=True),
 }
-HEADS = frozenset(
-  {"language", "value", "thought", "outcome", "implicit", "confidence"}
-)
+HEADS = frozenset({"language", "value", "thought", "outcome", "implicit"})
 REMAT = ("none", "dots", "full")
 LORA_TARGETS = ("q", "k", "v", "out", "gate", "up", "down")
 
@@ -59,8 +57,9 @@ class NetworkConfig:
       activations; norms, softmax, rotation, logits and scalar heads are in
       float32 all the same.
     heads: Which of "language", "value", "thought", "outcome" and "implicit"
-      exist; "implicit" reads what "language" says. With "confidence", "thought"
-      does so too: it also reads how likely the thought was.
+      exist; "implicit" reads what "language" says.
+    certainty: Whether "thought" does so too: it also reads how likely the
+      thought was; see `decoding.certainty`.
     lora_rank: Rank of the adapters beside the kernels; 0: there are none.
     lora_alpha: They are scaled by lora_alpha / lora_rank.
     lora_targets: Which kernels of a block get one.
@@ -93,6 +92,7 @@ class NetworkConfig:
   sliding_rope_base: float | None = None
   dtype: str = "float32"
   heads: tuple[str, ...] = ("language",)
+  certainty: bool = False
   lora_rank: int = 0
   lora_alpha: float = 16.0
   lora_targets: tuple[str, ...] = LORA_TARGETS
@@ -125,10 +125,8 @@ class NetworkConfig:
       raise ValueError(f"unknown heads {sorted(unknown)}.")
     if "implicit" in self.heads and "language" not in self.heads:
       raise ValueError('an "implicit" head needs a "language" head.')
-    if "confidence" in self.heads and not {"language", "thought"} <= set(
-      self.heads
-    ):
-      raise ValueError('"confidence" needs a "language" and a "thought" head.')
+    if self.certainty and not {"language", "thought"} <= set(self.heads):
+      raise ValueError('certainty needs a "language" and a "thought" head.')
     if self.remat not in REMAT:
       raise ValueError(f"remat is {self.remat!r}; choose one of {REMAT}.")
     if self.lora_rank < 0:

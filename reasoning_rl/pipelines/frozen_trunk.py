@@ -2,7 +2,7 @@
 
 Where the PRM is a head on the policy, nothing below the head learns. So the
 trunk reads every labelled solution once, a group's prompt once for all of them,
-and the head's updates, thousands if need be, cost next to nothing.
+and an update computes the head alone.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float, Int
 
 from reasoning_rl import types
 from reasoning_rl.decoding import scoring
@@ -19,13 +19,9 @@ from reasoning_rl.pipelines import experiment as experiment_lib
 
 def applies(experiment: experiment_lib.Experiment) -> bool:
   """Returns whether the PRM is such a head, and rows stay what they are."""
-  config = experiment.config
   return (
-    experiment.shared_trunk
-    and config.prm.kind == "head"
-    and not config.prm.extra_layers
     # Names that are permuted afresh at every step make other rows.
-    and not len(experiment.interchangeable_ids)
+    experiment.shared_trunk and not len(experiment.interchangeable_ids)
   )
 
 
@@ -49,33 +45,36 @@ def thought_states(
     1,
     static_argnames=("shared",),
   )
-  group = _group(found)
-  rows = len(found.problem_id)
-  grouped = lambda x: x.reshape(rows // group, group, *x.shape[1:])
+  index, real = _groups(np.asarray(found.problem_id))
+  problems, group = index.shape
   shared = experiment.shared(found.prompt, found.prompt_length)
   states = []
-  for index, keep in experiment.pieces(
-    rows // group, max(1, experiment.config.collect.rows // group)
+  for piece, keep in experiment.pieces(
+    problems, max(1, experiment.config.collect.rows // group)
   ):
-    piece = read(
+    rows = index[piece]
+    read_now = read(
       policy,
-      grouped(found.prompt)[index, 0],
-      grouped(found.prompt_length)[index, 0],
-      grouped(found.completion)[index],
-      grouped(found.thought_end)[index],
+      found.prompt[rows[:, 0]],
+      found.prompt_length[rows[:, 0]],
+      found.completion[rows],
+      found.thought_end[rows],
       shared=shared,
     )
-    states.append(np.asarray(piece)[:keep])
-  return np.concatenate(states).reshape(rows, -1, states[0].shape[-1])
+    states.append(np.asarray(read_now)[:keep])
+  return np.concatenate(states)[real]
 
 
-def _group(found: types.Trajectory) -> int:
-  """Returns how many consecutive rows have one prompt, if all have as many."""
-  ids = np.asarray(found.problem_id)
-  _, counts = np.unique(ids, return_counts=True)
-  group = int(counts[0])
-  if (counts != group).any() or (
-    ids.reshape(-1, group) != ids[::group, None]
-  ).any():
-    return 1
-  return group
+def _groups(
+  problem_id: Int[np.ndarray, " R"],
+) -> tuple[Int[np.ndarray, "B G"], Bool[np.ndarray, "B G"]]:
+  """Returns the rows of each run of one problem, the last one repeated.
+
+  Runs may differ in length, where the verdict on a sample is not known. The
+  mask is True at rows that are none of the repetitions.
+  """
+  start = np.flatnonzero(np.diff(problem_id, prepend=problem_id[0] - 1))
+  count = np.diff(start, append=len(problem_id))
+  place = np.arange(count.max())[None]
+  last = count[:, None] - 1
+  return start[:, None] + np.minimum(place, last), place <= last

@@ -49,6 +49,30 @@ def make(
     config: The whole config.
     tokenizer: Its ids must be those that a pretrained model knows.
   """
+  _check(config)
+  prm = config.prm
+  shared, implicit = prm.trunk == "shared", prm.kind == "implicit"
+  size = _size(config, tokenizer)
+  network = lambda *heads, more=0: network_lib.Network(
+    dataclasses.replace(
+      size,
+      heads=heads,
+      certainty=prm.certainty and "thought" in heads,
+      num_layers=size.num_layers + more,
+    )
+  )
+  reward_model = lambda head: (
+    network("language", "implicit")
+    if implicit
+    else network(head, more=prm.extra_layers)
+  )
+  policy = network("language", *["thought"] * shared)
+  scorer = policy if shared else reward_model("thought")
+  return Networks(policy, scorer, reward_model("outcome"))
+
+
+def _check(config):
+  """Refuses a section `prm` that contradicts itself."""
   prm = config.prm
   if prm.trunk not in ("separate", "shared"):
     raise ValueError(f"prm.trunk is {prm.trunk!r}; use 'separate' or 'shared'.")
@@ -65,25 +89,28 @@ def make(
       f"prm.extra_layers is {prm.extra_layers}, and an implicit PRM has"
       " the policy's layers: set it to 0, or prm.kind to 'head'."
     )
-  if prm.confidence and not shared:
+  if shared and prm.extra_layers:
     raise ValueError(
-      "prm.confidence reads the policy's own log-probabilities, which a PRM"
-      " with a trunk of its own does not have: set prm.trunk to 'shared', or"
-      " prm.confidence to False."
+      f"prm.extra_layers is {prm.extra_layers}, and a PRM on a shared trunk has"
+      " the policy's layers: set it to 0, or prm.trunk to 'separate'."
     )
-  size = _size(config, tokenizer)
-  network = lambda *heads, more=0: network_lib.Network(
-    dataclasses.replace(size, heads=heads, num_layers=size.num_layers + more)
-  )
-  reward_model = lambda head: (
-    network("language", "implicit")
-    if implicit
-    else network(head, more=prm.extra_layers)
-  )
-  more = ["thought", *["confidence"] * prm.confidence] if shared else []
-  policy = network("language", *more)
-  scorer = policy if shared else reward_model("thought")
-  return Networks(policy, scorer, reward_model("outcome"))
+  if prm.outcomes and (prm.label != "soft" or prm.until_first_error):
+    raise ValueError(
+      "prm.outcomes labels thoughts by one completion each, which estimates a"
+      " chance and marks no error: set prm.label to 'soft' and"
+      " prm.until_first_error to False, or prm.outcomes to False."
+    )
+  if prm.certainty and config.thinking.end:
+    raise ValueError(
+      "prm.certainty would read the tokens that thinking.end forces as doubt:"
+      " set prm.certainty to False, or leave thinking.end empty."
+    )
+  if prm.certainty and not shared:
+    raise ValueError(
+      "prm.certainty reads the policy's own log-probabilities, which a PRM"
+      " with a trunk of its own does not have: set prm.trunk to 'shared', or"
+      " prm.certainty to False."
+    )
 
 
 def _size(config, tokenizer) -> transformer.NetworkConfig:

@@ -72,7 +72,8 @@ def compare(stage: stage_lib.Stage, policy: Any) -> list[dict[str, Any]]:
   }
   found = []
   for prompt, (experiment, problems) in asked.items():
-    greedy = sampled.greedy(experiment, policy, problems)
+    with stage_lib.ready(experiment.task, stage.progress.say):
+      greedy = sampled.greedy(experiment, policy, problems)
     right = greedy.correct[:, 0].astype(np.float64)
     record = {
       "prompt": prompt,
@@ -80,6 +81,7 @@ def compare(stage: stage_lib.Stage, policy: Any) -> list[dict[str, Any]]:
       "longest_prompt": int(problems.prompt_length.max()),
       "truncated": float(greedy.truncated_mask.mean()),
       "unparsed": float(greedy.unparsed_mask.mean()),
+      "undecided": float(greedy.undecided_mask.mean()),
     }
     found.append(record)
     stage.progress.say(f"{prompt} is right in {right.mean():.1%}")
@@ -103,34 +105,32 @@ def _ask(
   # Not the longest that the task could have: padding is read as well.
   longest = max(len(asking.encode_prompt(problem)) for problem in asked)
   config.data.max_prompt_tokens = longest
-  experiment = experiment_lib.build(config, stage.workdir.path)
+  try:
+    experiment = experiment_lib.build(config, stage.workdir.path)
+  except ConfigError as error:
+    raise ConfigError(f"preflight.prompts has {prompt!r}: {error}") from error
   return experiment, experiment.different_problems("validation", 0, count)
 
 
 def _table(config, found) -> rich.table.Table:
-  task = config.task[config.task.name]
+  task, most = config.task[config.task.name], config.data.max_prompt_tokens
   own = f"{task.prompt_style}:{task.shots}"
   table = rich.table.Table(
     title=f"greedy on {config.preflight.problems} validation problems"
   )
-  for column in (
-    "prompt",
-    "pass@1",
-    "95 % interval",
-    "no end",
-    "no answer",
-    "longest",
-  ):
+  lost = {"truncated": "no end", "unparsed": "no answer", "undecided": "?"}
+  columns = ("prompt", "pass@1", "95 % interval", *lost.values(), "longest")
+  for column in columns:
     table.add_column(column)
   for record in found:
-    value = record["greedy_pass_at_1"]
-    mark = " (the config's)" if record["prompt"] == own else ""
+    value, longest = record["greedy_pass_at_1"], record["longest_prompt"]
+    # A run refuses what its limit does not hold.
+    fits = not most or longest <= most
     table.add_row(
-      record["prompt"] + mark,
+      record["prompt"] + (" (the config's)" if record["prompt"] == own else ""),
       f"{value['mean']:.1%}",
       f"{value['low']:.1%} to {value['high']:.1%}",
-      f"{record['truncated']:.1%}",
-      f"{record['unparsed']:.1%}",
-      f"{record['longest_prompt']} tokens",
+      *[f"{record[name]:.1%}" for name in lost],
+      f"{longest} tokens" + ("" if fits else f", above {most}"),
     )
   return table

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import pathlib
 from collections.abc import Sequence
 from typing import Any
@@ -23,6 +24,7 @@ from reasoning_rl.pipelines import (
 )
 from reasoning_rl.pipelines import fit as fit_lib
 from reasoning_rl.pipelines import stage as stage_lib
+from reasoning_rl.pipelines.errors import ConfigError
 
 
 def run(config: ml_collections.ConfigDict, path: pathlib.Path) -> None:
@@ -55,7 +57,7 @@ def _train(stage, name, iterations, policy):
   experiment, config = stage.experiment, stage.config.prm
   is_prm = name.startswith("prm")
   network = experiment.prm if is_prm else experiment.orm
-  found = labelled_trajectories(stage, iterations)
+  found = labelled(stage, iterations)
   stream = stage_lib.STREAMS["prm" if is_prm else "orm"]
   start = from_policy(
     network, policy, experiment.rng(stream), experiment.has_base
@@ -89,13 +91,17 @@ def _lessons(experiment, network, start, found, is_prm):
   config = experiment.config.prm
   stream = stage_lib.STREAMS["prm" if is_prm else "orm"]
   if is_prm and frozen_trunk.applies(experiment):
-    states = types.ThoughtStates(
-      states=frozen_trunk.thought_states(experiment, start, found),
-      labels=found.labels,
-      label_mask=found.label_mask,
-    )
-    rows = batches.row_fn(experiment, states, config.batch_size, stream)
-    return losses.thought_head(network), rows
+
+    @functools.cache  # Read when the first update asks, if one does.
+    def rows():
+      states = types.ThoughtStates(
+        states=frozen_trunk.thought_states(experiment, start, found),
+        labels=found.labels,
+        label_mask=found.label_mask,
+      )
+      return batches.row_fn(experiment, states, config.batch_size, stream)
+
+    return losses.thought_head(network), lambda *at: rows()(*at)
   source = batching.thought_labels(found)
   make_loss = losses.thought if is_prm else losses.outcome
   rows = batches.batch_fn(experiment, source, config.batch_size, stream)
@@ -127,13 +133,6 @@ def from_policy(
 
 def labelled(
   stage: stage_lib.Stage, iterations: Sequence[int]
-) -> types.ThoughtLabels:
-  """Returns `labelled_trajectories` as joined rows."""
-  return batching.thought_labels(labelled_trajectories(stage, iterations))
-
-
-def labelled_trajectories(
-  stage: stage_lib.Stage, iterations: Sequence[int]
 ) -> types.Trajectory:
   """Returns the solutions of some iterations that have labels.
 
@@ -153,7 +152,12 @@ def labelled_trajectories(
   if config.until_first_error:
     mask = monte_carlo.until_first_error(labels, mask)
   found = found.replace(labels=np.asarray(labels), label_mask=np.asarray(mask))
-  return batching.take(found, np.asarray(mask).any(axis=1))
+  found = batching.take(found, np.asarray(mask).any(axis=1))
+  if not len(found.problem_id):
+    raise ConfigError(
+      "no thought has a label: raise collect.labelled, or set prm.outcomes"
+    )
+  return found
 
 
 def _collected(stage) -> list[int]:

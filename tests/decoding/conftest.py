@@ -26,7 +26,7 @@ def _read(network, params, tokens):
   heads = network.config.heads
   logits = network.logits(params, hidden) if "language" in heads else None
   scores = None
-  if "thought" in heads and "confidence" not in heads:
+  if "thought" in heads and not network.config.certainty:
     scores = jax.nn.sigmoid(network.scalar(params, hidden, "thought"))
   return hidden, logits, scores
 
@@ -67,8 +67,8 @@ class Tiny:
     """Returns the PRM's score at each row's last token."""
     return [x[-1] for x in self._full(rows, 2)]
 
-  def confident_scores(self, prefixes, thoughts) -> np.ndarray:
-    """Returns the score of each thought by a head that reads confidence."""
+  def certain_scores(self, prefixes, thoughts) -> np.ndarray:
+    """Returns the score of each thought by a head that reads certainty."""
     pairs = list(zip(prefixes, thoughts, strict=True))
     hidden = self.hidden([[*p, *t] for p, t in pairs])
     sure = self.logprobs(prefixes, thoughts)
@@ -124,7 +124,8 @@ def _make(kind: str, heads: tuple[str, ...], seed: int) -> Tiny:
       mlp_size=24,
       max_positions=SIZE,
       position_kind="rope" if slides else kind,
-      heads=heads,
+      heads=tuple(head for head in heads if head != "certainty"),
+      certainty="certainty" in heads,
       **slides,
     )
   )

@@ -103,7 +103,7 @@ def before(tree, prompts, problem, node):
     ("frontier", "rope", "separate", "distinct"),
     ("mcts", "rope", "separate", "merged"),
     ("mcts", "learned", "shared", "distinct"),
-    ("mcts", "rope", "confidence", "distinct"),
+    ("mcts", "rope", "certainty", "distinct"),
     ("frontier", "learned", "implicit", "distinct"),
     ("mcts", "rope", "implicit", "merged"),
     ("frontier", "sliding", "separate", "distinct"),
@@ -114,8 +114,8 @@ def before(tree, prompts, problem, node):
 def case(request, make_tiny, prompts):
   name, kind, prm_kind, draw = request.param
   rule = MCTS if name == "mcts" else FRONTIER
-  more = "confidence" if prm_kind == "confidence" else "outcome"
-  seed = 2 if prm_kind == "confidence" else 0  # Whose thoughts grow a tree.
+  more = "certainty" if prm_kind == "certainty" else "outcome"
+  seed = 2 if prm_kind == "certainty" else 0  # Whose thoughts grow a tree.
   policy = make_tiny(kind, ("language", "thought", more), seed)
   prm = None
   if prm_kind == "separate":
@@ -127,10 +127,19 @@ def case(request, make_tiny, prompts):
   return Case(policy, prm or policy, tree, draw)
 
 
-def scores_of(scorer, prompts, nodes, prefixes, thoughts):
+def scores_of(scorer, prompts, tree, nodes, prefixes, thoughts):
   """Returns what a plain pass scores: the end, or all since the prompt."""
-  if "confidence" in scorer.network.config.heads:
-    return scorer.confident_scores(prefixes, thoughts)
+  if scorer.network.config.certainty:
+    # An end token alone belongs to the thought before it.
+    joins = [
+      tree.lengths[p, tree.parents[p, n]] * (tokens_of(tree, p, n) == [END])
+      for p, n in nodes
+    ]
+    assert any(joins)
+    cuts = [len(p) - j for p, j in zip(prefixes, joins, strict=True)]
+    whole = zip(prefixes, thoughts, cuts, strict=True)
+    pairs = [(p[:cut], p[cut:] + t) for p, t, cut in whole]
+    return scorer.certain_scores(*zip(*pairs, strict=True))
   whole = [p + t for p, t in zip(prefixes, thoughts, strict=True)]
   if "implicit" not in scorer.network.config.heads:
     return scorer.scores(whole)
@@ -149,7 +158,7 @@ def test_every_node_is_what_a_full_forward_pass_says(case, prompts):
   whole = [p + t for p, t in zip(prefixes, thoughts, strict=True)]
   logprobs = policy.logprobs(prefixes, thoughts)
   hidden = policy.hidden(whole)
-  scores = scores_of(scorer, prompts, nodes, prefixes, thoughts)
+  scores = scores_of(scorer, prompts, tree, nodes, prefixes, thoughts)
   for index, at in enumerate(nodes):
     length = len(thoughts[index])
     stored = tree.policy_logprobs[at]

@@ -130,13 +130,13 @@ def test_heads_are_read_at_the_last_token_of_each_thought_and_row(
   np.testing.assert_allclose(outcome, expected, **TOLERANCE)
 
 
-@pytest.fixture(scope="module", params=["head", "confidence", "implicit"])
+@pytest.fixture(scope="module", params=["head", "certainty", "implicit"])
 def reward_model(request, make_tiny, tiny):
   if request.param == "head":
     return tiny
-  if request.param == "confidence":
+  if request.param == "certainty":
     return make_tiny(
-      "learned", ("language", "thought", "confidence", "outcome"), 3
+      "learned", ("language", "thought", "certainty", "outcome"), 3
     )
   return make_tiny("learned", ("language", "implicit"), 3)
 

@@ -258,7 +258,7 @@ def test_parameters_are_counted_that_a_token_is_multiplied_with():
     (dict(kind="sinus"), "use 'rope' or 'learned'"),
     (dict(heads=("reward",)), "unknown heads"),
     (dict(heads=("implicit",)), 'needs a "language" head'),
-    (dict(heads=("thought", "confidence")), 'needs a "language" and a'),
+    (dict(heads=("thought",), certainty=True), 'needs a "language" and a'),
   ],
 )
 def test_sizes_that_cannot_work_are_refused(changes, message):

@@ -36,7 +36,7 @@ def fixture_config(tokenizer_folder):
     config.network.update(model_size=16, num_layers=1, num_heads=2)
     config.network.update(num_kv_heads=1, head_size=8, mlp_size=16)
     config.network.update(max_positions=1024, lora_rank=0)
-    config.prm.update(trunk="separate", kind="implicit", confidence=False)
+    config.prm.update(trunk="separate", kind="implicit", certainty=False)
     config.prm.optimizer.warmup_steps = 0
   return config
 

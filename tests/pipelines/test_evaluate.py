@@ -65,7 +65,7 @@ def fixture_config(model_folder):
     config.data.update(max_thought_tokens=8, max_thoughts=2)
     config.evaluate.update(problems=4, validation_problems=4, budgets=(1, 2))
     config.evaluate.update(samples=2, rows=8, trees=1)
-    config.prm.update(trunk="separate", kind="implicit", confidence=False)
+    config.prm.update(trunk="separate", kind="implicit", certainty=False)
   return config
 
 

@@ -31,11 +31,11 @@ def _leaves(params):
   return dict(zip(names, map(np.asarray, jax.tree.leaves(params)), strict=True))
 
 
-@pytest.mark.parametrize("confidence", [False, True])
+@pytest.mark.parametrize("certainty", [False, True])
 def test_a_head_learns_from_states_what_it_learns_from_rows(
-  collected, monkeypatch, confidence
+  collected, monkeypatch, certainty
 ):
-  stage = _with(collected, **{"prm.confidence": confidence})
+  stage = _with(collected, **{"prm.certainty": certainty})
   policy = stage.experiment.policy.init(jax.random.key(0))
   learnt = []
   for name, is_cached in (("prm_0", True), ("prm_1", False)):
@@ -56,25 +56,44 @@ def test_a_head_learns_from_states_what_it_learns_from_rows(
   name = "thought_head/hidden/kernel"
   assert np.abs(states[name] - start[name]).max() > 1e-3
   size = stage.experiment.policy.config.model_size
-  assert len(states[name]) == size + 2 * confidence
+  assert len(states[name]) == size + 2 * certainty
 
 
-@pytest.mark.parametrize("order", [[0, 1, 2, 3], [0, 2], [0, 3, 1, 2]])
-@pytest.mark.parametrize("rows", [1, 256])
+# Groups of one size, of two sizes, of one row, and a problem met again.
+_ORDERS = ([0, 1, 3, 3], [0, 1, 2, 3], [2, 0, 1, 3, 3], [0, 3], [0, 3, 1, 2])
+
+
+@pytest.mark.parametrize("certainty", [False, True])
+@pytest.mark.parametrize("rows", [1, 4])
 def test_states_are_the_trunk_at_the_ends_of_thoughts(
-  collected, trajectories, order, rows
+  collected, trajectories, rows, certainty
 ):
-  stage = _with(collected, **{"collect.rows": rows})
-  found = batching.take(trajectories, np.array(order))
-  policy = stage.experiment.policy.init(jax.random.key(0))
-  states = frozen_trunk.thought_states(stage.experiment, policy, found)
-  joined = batching.thought_labels(found)
-  hidden, _ = stage.experiment.policy.apply(policy, joined.tokens)
-  expected = np.take_along_axis(
-    np.asarray(hidden), joined.thought_end[..., None], axis=1
-  )
-  np.testing.assert_allclose(states, expected, atol=1e-5)
-  assert np.ptp(states) > 0.1
+  stage = _with(collected, **{"collect.rows": rows, "prm.certainty": certainty})
+  network = stage.experiment.policy
+  policy = network.init(jax.random.key(0))
+  apply = jax.jit(network.apply)
+  for order in _ORDERS:
+    found = batching.take(trajectories, np.array(order))
+    states = frozen_trunk.thought_states(stage.experiment, policy, found)
+    joined = batching.thought_labels(found)
+    hidden, _ = apply(policy, joined.tokens)
+    expected = np.take_along_axis(
+      np.asarray(hidden), joined.thought_end[..., None], axis=1
+    )
+    size = network.config.model_size
+    np.testing.assert_allclose(states[..., :size], expected, atol=1e-5)
+    assert np.ptp(states) > 0.1
+    if not certainty:
+      continue
+    each = jax.nn.log_softmax(network.logits(policy, hidden))
+    each = np.take_along_axis(
+      np.asarray(each)[:, :-1], joined.tokens[:, 1:, None], axis=2
+    )[..., 0]
+    first = np.array([[row[1], row[1]] for row in each])  # One token long.
+    np.testing.assert_allclose(states[:, 0, size:], first, atol=1e-5)
+    second = [each[i, 2 : joined.thought_end[i, 1]] for i in range(len(each))]
+    second = [(row.mean(), row.min()) for row in second]
+    np.testing.assert_allclose(states[:, 1, size:], second, atol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -82,7 +101,6 @@ def test_states_are_the_trunk_at_the_ends_of_thoughts(
   [
     {"data.rename": True},  # Other rows at every step.
     {"prm.trunk": "separate"},
-    {"prm.extra_layers": 1, "prm.trunk": "separate"},
     {"prm.kind": "implicit", "prm.trunk": "separate"},
   ],
 )

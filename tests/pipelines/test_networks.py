@@ -63,7 +63,7 @@ def test_the_start_is_the_files_weights(tmp_path, model):
     network__lora_rank=0,
     prm__kind="implicit",
     prm__trunk="separate",
-    prm__confidence=False,
+    prm__certainty=False,
   )
   assert experiment.policy.config.num_layers == 2
   found = leaves(first_params(experiment))
@@ -91,7 +91,7 @@ def test_heads_and_adapters_complete_the_trunk_and_leave_it(tmp_path, model):
     model,
     network__lora_rank=0,
     prm__trunk="separate",
-    prm__confidence=False,
+    prm__certainty=False,
   )
   experiment = build(tmp_path, model)  # A shared trunk with a head, and LoRA.
   assert experiment.prm == experiment.policy
@@ -116,10 +116,12 @@ def test_heads_and_adapters_complete_the_trunk_and_leave_it(tmp_path, model):
   assert changed and all(is_new(name) for name in changed)
 
 
-def test_only_a_head_on_the_policy_can_read_its_confidence(tmp_path, model):
-  said = refusal(tmp_path, model, prm__confidence=True, prm__trunk="separate")
-  assert "set prm.trunk to 'shared', or prm.confidence to False" in said
-  experiment = build(tmp_path, model, prm__confidence=True)
+def test_only_a_head_on_the_policy_can_read_its_certainty(tmp_path, model):
+  said = refusal(tmp_path, model, prm__certainty=True, prm__trunk="separate")
+  assert "set prm.trunk to 'shared', or prm.certainty to False" in said
+  said = refusal(tmp_path, model, prm__certainty=True, thinking__end="so")
+  assert "leave thinking.end empty" in said
+  experiment = build(tmp_path, model, prm__certainty=True)
   found = leaves(first_params(experiment))
   kernel = found["thought_head/hidden/kernel"]
   width = experiment.policy.config.model_size
@@ -133,7 +135,7 @@ def test_a_reward_model_begins_as_the_policy(tmp_path, model, kind):
     model,
     prm__trunk="separate",
     prm__kind=kind,
-    prm__confidence=False,
+    prm__certainty=False,
   )
   policy = first_params(experiment)
   prm = train_prm.from_policy(experiment.prm, policy, jax.random.key(3))

@@ -8,6 +8,7 @@ import pytest
 
 from reasoning_rl.pipelines import config_file, train_prm
 from reasoning_rl.pipelines import stage as stage_lib
+from reasoning_rl.pipelines.errors import ConfigError
 
 _CONFIGS = pathlib.Path(__file__).parents[2] / "configs"
 
@@ -77,9 +78,37 @@ def test_the_orm_may_learn_for_fewer_steps(collected):
 
 
 def test_solutions_without_labels_teach_their_outcome_if_asked(collected):
-  collected.config.prm.outcomes = True
+  collected.config.prm.update(outcomes=True, label="soft")
   source = train_prm.labelled(collected, [0])
   # The second row is right and has no labels; those of the others stay.
   assert source.label_mask.all()
-  np.testing.assert_array_equal(source.labels, [[1, 1], [1, 1], [0, 0], [1, 0]])
+  np.testing.assert_array_equal(
+    source.labels, [[0, 1], [1, 1], [0, 0], [0.5, 0]]
+  )
   np.testing.assert_array_equal(source.outcome_reward, [1, 1, 0, 0])
+
+
+def test_nothing_labelled_is_a_sentence(collected, trajectories):
+  trajectories.label_mask[:] = False
+  with pytest.raises(ConfigError, match=r"no thought has a label: raise"):
+    train_prm.labelled(collected, [0])
+
+
+@pytest.mark.parametrize(
+  ("prm", "sentence"),
+  [
+    (dict(outcomes=True), "set prm.label to 'soft'"),
+    (
+      dict(outcomes=True, label="soft", until_first_error=True),
+      "prm.until_first_error to False",
+    ),
+    (dict(kind="head", trunk="shared", extra_layers=1), "set it to 0, or prm"),
+  ],
+)
+def test_what_contradicts_itself_is_refused_at_the_start(
+  collected, prm, sentence
+):
+  config = collected.config.copy_and_resolve_references()
+  config.prm.update(prm)
+  with pytest.raises(ConfigError, match=sentence):
+    stage_lib.experiment_lib.build(config, collected.workdir.path)

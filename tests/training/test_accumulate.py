@@ -66,6 +66,9 @@ LABELS = types.ThoughtLabels(
   label_mask=up_to([3, 1, 2, 0], T),
   outcome_reward=np.array([1, 0, 0, 1], np.float32),
 )
+STATES = types.ThoughtStates(
+  states=normal(B, T, 8), labels=LABELS.labels, label_mask=LABELS.label_mask
+)
 POLICY = types.PolicyBatch(
   prompt=tokens(B, LP),
   prompt_length=np.array([3, 2, 1, 3], np.int32),
@@ -93,6 +96,7 @@ def policy_case(normalization):
 CASES = {
   "supervised": (losses.supervised, ("language",), SUPERVISED),
   "prm": (losses.thought, ("thought",), LABELS),
+  "thought head": (losses.thought_head, ("thought",), STATES),
   "implicit prm": (losses.thought, ("language", "implicit"), LABELS),
   "orm": (losses.outcome, ("outcome",), LABELS),
   "policy by token": policy_case("token"),

@@ -77,6 +77,9 @@ def test_the_default_rules_place_every_parameter_of_the_transformer():
   assert spec[layer + "mlp/down/kernel"] == PartitionSpec("tensor", "fsdp")
   assert spec[layer + "mlp_norm/scale"] == PartitionSpec()
   assert spec["language_head/kernel"] == PartitionSpec("fsdp", "tensor")
+  # It may read more than D numbers.
+  assert spec["thought_head/hidden/kernel"] == PartitionSpec(None, "tensor")
+  assert spec["outcome_head/hidden/kernel"] == PartitionSpec("fsdp", "tensor")
   assert spec["thought_head/output/kernel"] == PartitionSpec("tensor", None)
   assert spec["outcome_head/hidden/bias"] == PartitionSpec()
   assert spec["implicit_head/scale"] == PartitionSpec()

@@ -301,6 +301,7 @@ def _check_says_all(
   family = values["model_type"]
   same = dict(heads=config.heads, dtype=config.dtype)
   read_back = dataclasses.asdict(network_config(values, CONFIG, **same))
+  read_back["certainty"] = config.certainty  # Of the head, as `heads` is.
   wanted = dataclasses.asdict(config)
   odd = [name for name in wanted if wanted[name] != read_back[name]]
   if config.model_size % config.num_heads:

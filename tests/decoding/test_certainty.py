@@ -6,7 +6,7 @@ import jax
 import numpy as np
 import pytest
 
-from reasoning_rl.decoding import confidence, scoring
+from reasoning_rl.decoding import certainty, scoring
 
 
 def test_the_numbers_are_the_mean_and_the_least_of_each_thought_by_hand():
@@ -15,7 +15,7 @@ def test_the_numbers_are_the_mean_and_the_least_of_each_thought_by_hand():
   )
   # The second row begins with two tokens of a prompt and has one thought.
   before, end = np.array([-1, 1]), np.array([[1, 4], [3, 0]])
-  found = confidence.of_thoughts(logprobs, before, end)
+  found = certainty.of_thoughts(logprobs, before, end)
   np.testing.assert_allclose(
     found, [[[-2, -3], [-14 / 3, -8]], [[-3, -5], [0, 0]]], rtol=1e-6
   )
@@ -23,7 +23,7 @@ def test_the_numbers_are_the_mean_and_the_least_of_each_thought_by_hand():
 
 @pytest.mark.parametrize("shared", [0, 2])
 def test_a_joined_row_is_read_thought_by_thought(make_tiny, shared):
-  model = make_tiny("learned", ("language", "thought", "confidence"), 3)
+  model = make_tiny("learned", ("language", "thought", "certainty"), 3)
   rng = np.random.default_rng(5)
   rows = rng.integers(2, 12, (3, 12)).astype(np.int32)
   rows[:, :2] = rows[0, :2]
@@ -41,7 +41,7 @@ def test_a_joined_row_is_read_thought_by_thought(make_tiny, shared):
     for row, e in zip(rows[:2], end[:2], strict=True)
   ]
   for actual, pairs in ((scores[:, 0], first), (scores[:2, 1], second)):
-    expected = model.confident_scores(*zip(*pairs, strict=True))
+    expected = model.certain_scores(*zip(*pairs, strict=True))
     np.testing.assert_allclose(actual, expected, rtol=1e-4, atol=1e-4)
   # How sure the policy was makes a difference.
   without = np.zeros((3, 2), np.float32)
