@@ -1,6 +1,6 @@
 """What a GGUF file's model says here and in transformers.
 
-  python benchmarks/agreement.py --gguf=FILE
+  python benchmarks/agreement.py --gguf=FILE    (the peer needs accelerate, too)
   python benchmarks/agreement.py --gguf=FILE --peer_python=/torch/bin/python
 
 Both read the file by themselves, in float32. The prompts are word problems; the
