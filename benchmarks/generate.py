@@ -51,18 +51,23 @@ _NO_ID = 1 << 30  # No token: nothing ends a row or a thought early.
 Generate = Callable[[np.ndarray], np.ndarray]
 
 
-def our_generate(
-  network: network_lib.Network, params: network_lib.Params
-) -> Generate:
-  """Returns a function from prompts [B, PROMPT] to new tokens [B, NEW]."""
-  config = rollouts.RolloutConfig(
+def greedy_config(new_tokens: int) -> rollouts.RolloutConfig:
+  """Returns how the likeliest tokens are said, as many whatever they are."""
+  return rollouts.RolloutConfig(
     num_rollouts=1,
-    max_tokens=NEW,
-    max_thought_tokens=NEW,
+    max_tokens=new_tokens,
+    max_thought_tokens=new_tokens,
     boundary=boundaries.Boundary(((_NO_ID,),)),
     end_ids=(_NO_ID,),
     sampling=sampling.SamplingConfig(temperature=0.0),
   )
+
+
+def our_generate(
+  network: network_lib.Network, params: network_lib.Params
+) -> Generate:
+  """Returns a function from prompts [B, PROMPT] to new tokens [B, NEW]."""
+  config = greedy_config(NEW)
 
   @jax.jit
   def generate(params, prompt):

@@ -64,7 +64,7 @@ def _train(stage, name, iterations, policy):
   )
   on_policy = is_prm and experiment.shared_trunk
   num_steps = config.steps if is_prm else config.orm_steps or config.steps
-  loss_fn, batch_at = _lessons(experiment, network, start, found, is_prm)
+  loss_fn, batch_at = _lessons(experiment, network, start, found, stream)
   task = fit_lib.Fit(
     name=name,
     loss_fn=loss_fn,
@@ -86,10 +86,10 @@ def _train(stage, name, iterations, policy):
   }
 
 
-def _lessons(experiment, network, start, found, is_prm):
-  """Returns the loss of a reward model and its batches."""
+def _lessons(experiment, network, start, found, stream):
+  """Returns the loss of a reward model and its batches, drawn by a stream."""
   config = experiment.config.prm
-  stream = stage_lib.STREAMS["prm" if is_prm else "orm"]
+  is_prm = stream == stage_lib.STREAMS["prm"]
   if is_prm and frozen_trunk.applies(experiment):
 
     @functools.cache  # Read when the first update asks, if one does.

@@ -1,10 +1,13 @@
 """Prompts compared on validation problems."""
 
+import contextlib
+import io
 import json
 import pathlib
 
 import numpy as np
 import pytest
+import rich.console
 
 from reasoning_rl.pipelines import config as config_lib
 from reasoning_rl.pipelines import experiment as experiment_lib
@@ -69,6 +72,59 @@ def test_the_best_prompt_comes_first(config, tmp_path, monkeypatch):
   rates = {r["prompt"]: r["greedy_pass_at_1"]["mean"] for r in found}
   assert rates == {"ended:0": 3 / 6, "ended:1": 1 / 6}
   assert list(rates) == ["ended:0", "ended:1"]
+
+
+def test_a_prompt_above_the_runs_limit_is_marked(config):
+  record = {
+    "greedy_pass_at_1": dict(mean=0.5, low=0.25, high=0.75),
+    "truncated": 0.1,
+    "unparsed": 0.0,
+    "undecided": 0.2,
+  }
+  most = config.data.max_prompt_tokens
+  found = [
+    record | {"prompt": "ended:9", "longest_prompt": most + 1},
+    record | {"prompt": "chat:0", "longest_prompt": most},
+  ]
+  console = rich.console.Console(file=io.StringIO(), width=160)
+  console.print(prompt_choice._table(config, found))
+  rows = console.file.getvalue().splitlines()
+  (above,) = [row for row in rows if "ended:9" in row]
+  (fits,) = [row for row in rows if "chat:0" in row]
+  assert f"{most + 1} tokens, above {most}" in above
+  assert f"{most} tokens " in fits and "above" not in fits
+  assert "(the config's)" in fits and "20.0%" in fits
+
+
+def test_a_prompt_beyond_the_context_is_named(config, tmp_path):
+  config = config.copy_and_resolve_references()
+  config.preflight.prompts = ("ended:0", "ended:40")
+  with stage_lib.open_stage(config, tmp_path / "run") as stage:
+    with pytest.raises(ConfigError, match="has 'ended:40': .* context of 256"):
+      prompt_choice.compare(stage, None)
+
+
+def test_the_task_of_a_prompt_is_closed(config, tmp_path, monkeypatch):
+  opened, ready = [], stage_lib.ready
+
+  @contextlib.contextmanager
+  def watched(task, say):
+    opened.append(task.shots)
+    with ready(task, say):
+      yield
+    opened.append("closed")
+
+  monkeypatch.setattr(stage_lib, "ready", watched)
+  lost = np.zeros((6, 1), bool)
+  monkeypatch.setattr(
+    sampled,
+    "greedy",
+    lambda *_: sampled.Sampled(lost, lost, lost, lost, tokens=1.0),
+  )
+  with stage_lib.open_stage(config, tmp_path / "run") as stage:
+    prompt_choice.compare(stage, None)
+  # Around them is the run's own task.
+  assert opened[1:-1] == [1, "closed", 0, "closed"]
 
 
 def test_the_rest_of_the_config_stays(config):
