@@ -71,10 +71,12 @@ class Progress:
     self.console = console or rich.console.Console(highlight=False)
     self._start = time.monotonic()
 
-  def say(self, text: str) -> None:
+  def say(self, text: str, bold: bool = False) -> None:
     """Prints a line with the seconds since the start before it."""
     seconds = time.monotonic() - self._start
     said = rich.markup.escape(text)  # A path or a list may hold brackets.
+    if bold:
+      said = f"[bold]{said}[/bold]"
     self.console.print(f"[dim]{seconds:6.0f} s[/dim]  {said}")
 
   def steps(self, name: str, total: int) -> Steps:

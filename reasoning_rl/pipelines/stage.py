@@ -82,7 +82,7 @@ class Stage:
     if self.workdir.finished(name):
       self.progress.say(f"{name}: finished before")
       return self.workdir.summary(name)
-    self.progress.say(f"[bold]{name}[/bold]")
+    self.progress.say(name, bold=True)
     begin = time.monotonic()
     summary = dict(work()) | {"seconds": time.monotonic() - begin}
     self.workdir.finish(name, summary)
