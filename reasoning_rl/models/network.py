@@ -147,7 +147,7 @@ class _Module(nn.Module):
     if not self.config.tied_embedding:
       return self.language_head(hidden).astype(jnp.float32)
     table = self.token_embedding.embedding.T
-    return jnp.dot(hidden, table, preferred_element_type=jnp.float32)
+    return linear.dot(hidden, table, 1, jnp.float32)
 
   def scalar(self, hidden, head):
     return getattr(self, f"{head}_head")(hidden)

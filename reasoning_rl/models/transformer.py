@@ -286,7 +286,11 @@ def make_block(config: NetworkConfig, index: int) -> Block:
   if config.remat != "none":
     policy = None
     if config.remat == "dots":
-      policy = jax.checkpoint_policies.dots_with_no_batch_dims_saveable
+      policies = jax.checkpoint_policies
+      policy = policies.save_from_both_policies(
+        policies.dots_with_no_batch_dims_saveable,
+        policies.save_only_these_names(linear_lib.PRODUCT),
+      )
     block = nn.remat(Block, policy=policy)
   return block(config, slides=index in config.sliding_layers)
 

@@ -183,3 +183,55 @@ def test_no_gradient_of_a_kernel_is_computed_for_the_adapters():
 def test_adapters_that_cannot_be_are_refused(changes, message):
   with pytest.raises(ValueError, match=message):
     make_network(**changes)
+
+
+DOTS = {
+  "matrix": ((3, 5), (5, 4), 1, None),
+  "to heads": ((2, 3, 5), (5, 2, 4), 1, None),
+  "from heads": ((2, 3, 4, 2), (4, 2, 6), 2, None),
+  "vector": ((5,), (5, 4), 1, None),
+  "wide sums": ((2, 3, 5), (5, 4), 1, jnp.float32),
+}
+
+
+@pytest.mark.parametrize("name", DOTS)
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_a_product_and_its_gradients_are_those_of_tensordot(name, dtype):
+  x_shape, kernel_shape, contracted, wide = DOTS[name]
+  rng_x, rng_kernel, rng_gradient = jax.random.split(RNG, 3)
+  x = jax.random.normal(rng_x, x_shape, dtype)
+  kernel = jax.random.normal(rng_kernel, kernel_shape, dtype)
+  ours, ours_back = jax.vjp(
+    lambda x, kernel: linear.dot(x, kernel, contracted, wide), x, kernel
+  )
+  expected, expected_back = jax.vjp(
+    lambda x, kernel: jnp.tensordot(
+      x, kernel, contracted, preferred_element_type=wide
+    ),
+    x,
+    kernel,
+  )
+  assert ours.dtype == expected.dtype
+  np.testing.assert_array_equal(ours, expected)
+  gradient = jax.random.normal(rng_gradient, ours.shape, ours.dtype)
+  tolerance = 1e-6 if dtype == "float32" else 1e-2
+  for got, wanted in zip(
+    ours_back(gradient), expected_back(gradient), strict=True
+  ):
+    assert got.dtype == wanted.dtype
+    np.testing.assert_allclose(
+      got.astype(jnp.float32),
+      wanted.astype(jnp.float32),
+      rtol=tolerance,
+      atol=tolerance,
+    )
+
+
+def test_the_gradient_of_a_kernel_transposes_nothing():
+  x, kernel = jnp.ones((2, 3, 5)), jnp.ones((5, 2, 4))
+  loss = lambda kernel, dot: jnp.sum(dot(x, kernel, 1) ** 2)
+  operations = lambda dot: str(
+    jax.make_jaxpr(jax.grad(lambda kernel: loss(kernel, dot)))(kernel)
+  )
+  assert "transpose[" in operations(jnp.tensordot)
+  assert "transpose[" not in operations(linear.dot)

@@ -5,6 +5,7 @@ import functools
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 from jax.sharding import PartitionSpec
 
@@ -37,16 +38,23 @@ def _batch(scale=1.0):
   return {"x": scale * np.eye(2, dtype=np.float32), "y": np.zeros((2, 1))}
 
 
-def _build(loss_fn=_loss, trainable=None, make=train_step_lib.make_train_step):
+def _build(
+  loss_fn=_loss,
+  trainable=None,
+  make=train_step_lib.make_train_step,
+  optimizer=None,
+  params=None,
+):
   config = optimizer_lib.OptimizerConfig(
     learning_rate=0.1,
     weight_decay=0.0,
     clip_norm=float("inf"),
     schedule="constant",
   )
-  optimizer = optimizer_lib.make_optimizer(config, trainable)
+  optimizer = optimizer or optimizer_lib.make_optimizer(config, trainable)
   mesh = _mesh()
-  state = train_step_lib.init_state(_params(), optimizer, mesh, _RULES)
+  params = params or _params()
+  state = train_step_lib.init_state(params, optimizer, mesh, _RULES)
   step = make(
     loss_fn,
     optimizer,
@@ -149,6 +157,29 @@ def test_a_step_that_is_not_finite_is_undone_and_named(train_step, batch, name):
   state, metrics = train_step(state, _batch(), _RNG)
   train_step_lib.check_finite(metrics, state)
   assert int(state.step) == 2
+
+
+def test_an_update_that_is_not_finite_is_not_made():
+  # Finite gradients, and a rate that makes infinity of them.
+  state, step = _build(optimizer=optax.sgd(1e38))
+  before = jax.device_get(state)
+  state, metrics = step(state, _batch(1e3), _RNG)
+  assert np.isfinite(metrics["grad_norm"])
+  jax.tree.map(np.testing.assert_array_equal, jax.device_get(state), before)
+  with pytest.raises(
+    train_step_lib.NonFiniteError, match='the update of "linear/bias"'
+  ):
+    train_step_lib.check_finite(metrics, state)
+
+
+def test_a_bad_parameter_that_the_loss_does_not_read_is_named():
+  params = _params() | {"unread": jnp.array([1.0, jnp.nan])}
+  state, step = _build(params=params)
+  state, metrics = step(state, _batch(), _RNG)
+  with pytest.raises(
+    train_step_lib.NonFiniteError, match='the parameter "unread"'
+  ):
+    train_step_lib.check_finite(metrics, state)
 
 
 def test_a_parameter_that_was_bad_all_along_is_named(train_step):
