@@ -212,6 +212,7 @@ def main() -> None:
   parser.add_argument("--repetitions", type=int, default=5)
   parser.add_argument("--peer_python", default=sys.executable)
   arguments = parser.parse_args()
+  devices.keep_freed_memory()
   devices.use_all_cores()
   # Both processes share a GPU's memory.
   os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")

@@ -70,7 +70,9 @@ def main(
     return 0
   devices.use_all_cores()
   try:
-    run(*load(argv))
+    config, workdir = load(argv)
+    devices.keep_freed_memory(config)
+    run(config, workdir)
   except (UserError, *user_errors) as error:
     print(f"error: {error}", file=sys.stderr)
     return 2

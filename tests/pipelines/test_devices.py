@@ -1,5 +1,9 @@
 """Devices and pieces of problems."""
 
+import os
+import platform
+import subprocess
+import sys
 import types
 
 import jax
@@ -38,6 +42,49 @@ def test_a_cpu_device_is_made_of_every_core_unless_somebody_has_chosen(
 def test_devices_that_exist_already_are_kept():
   jax.devices()
   devices.use_all_cores()
+
+
+# A thread's first arrays of 256 MiB, and how many pages each brought.
+FREED = """
+import resource, sys, threading
+import ml_collections, numpy as np
+from reasoning_rl.pipelines import devices
+path = sys.argv[1]
+config = ml_collections.ConfigDict(dict(model=dict(path=path)))
+devices.keep_freed_memory(config)
+
+def faults():
+  before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+  np.ones(1 << 25)
+  return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+def run():
+  for _ in range(2):
+    print(faults())
+
+thread = threading.Thread(target=run)
+thread.start()
+thread.join()
+"""
+
+
+@pytest.mark.skipif(
+  platform.libc_ver()[0] != "glibc", reason="glibc alone is told to"
+)
+@pytest.mark.parametrize("path", ["a/model", ""])
+def test_freed_memory_is_kept_for_a_pretrained_model(path):
+  plain = {
+    name: value
+    for name, value in os.environ.items()
+    if not name.startswith(("MALLOC_", "GLIBC_"))
+  }
+  done = subprocess.run(
+    [sys.executable, "-c", FREED, path],
+    capture_output=True, text=True, check=True, env=plain,
+  )  # fmt: skip
+  first, second = map(int, done.stdout.split())
+  assert first > 64
+  assert second < 64 if path else second > 64
 
 
 def test_learners_use_one_cpu_device_and_searches_all():
