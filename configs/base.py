@@ -121,7 +121,7 @@ def _add_networks(config):
       top_p=1.0,  # 1 keeps all tokens.
     )
   )
-  # Of rollouts; searches, and completions for labels, think as they like.
+  # Of rollouts and of completions for labels; searches think as they like.
   config.thinking = ml_collections.ConfigDict(
     dict(
       end="",  # Text that ends thinking, such as "</think>"; "": no control.

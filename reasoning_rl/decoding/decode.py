@@ -112,6 +112,7 @@ def decode(
   stops: stops_lib.Stops,
   groups: distinct.Groups | None = None,
   thinking: thinking_lib.ThinkingConfig | None = None,
+  thinking_before: thinking_lib.Thinking | None = None,
 ) -> Decoded:
   """Samples each row until a stop token or a limit.
 
@@ -128,8 +129,9 @@ def decode(
     stops: What ends a row before that.
     groups: Rows whose sequences are to differ; they must continue the same
       context. None samples every row by itself.
-    thinking: How long a row thinks, for rows that begin with it; not together
-      with `groups`.
+    thinking: How long a row thinks; not together with `groups`.
+    thinking_before: Where the rows are in their thinking; by default they begin
+      with it.
 
   Returns:
     The tokens and what belongs to them. The loop ends with its last row.
@@ -166,7 +168,7 @@ def decode(
 
   start = _start(network, context, row_mask, max_tokens, stops, groups)
   if thinking is not None:
-    start = _start_thinking(start)
+    start = _start_thinking(start, thinking_before)
   end = jax.lax.while_loop(cond, body, start)
   out = end.out if groups is None else _held(end)
   if thinking is not None:
@@ -224,12 +226,12 @@ def _check_thinking(thinking, stops, groups):
     )
 
 
-def _start_thinking(start) -> _Carry:
-  """Returns the loop's state with rows that begin to think."""
+def _start_thinking(start, before) -> _Carry:
+  """Returns the loop's state with rows that think, or begin to."""
   forced = jnp.zeros(start.out.tokens.shape, bool)
   return start._replace(
     out=start.out.replace(forced_mask=forced),
-    thinking=thinking_lib.start(start.active),
+    thinking=thinking_lib.start(start.active) if before is None else before,
   )
 
 

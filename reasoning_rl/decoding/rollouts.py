@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Int, Key
 
@@ -27,8 +28,7 @@ class RolloutConfig:
     boundary: What ends a thought.
     end_ids: Tokens that end a solution.
     sampling: How tokens are chosen.
-    thinking: How long a rollout thinks; None: as it likes. A completion of a
-      prefix is never controlled: what was forced before it is not known.
+    thinking: How long a rollout thinks; None: as it likes.
   """
 
   num_rollouts: int
@@ -75,8 +75,7 @@ def from_prompts(
   )
   rngs = decode_lib.row_rngs(rng, problem_id, group)
   row_mask = jnp.ones(prompt.shape[0] * group, bool)
-  rows = rngs, context, row_mask
-  return _decode(policy, params, *rows, config, config.thinking)
+  return _decode(policy, params, rngs, context, row_mask, config)
 
 
 def from_thoughts(
@@ -89,6 +88,7 @@ def from_thoughts(
   row_id: Int[Array, " B"],
   config: RolloutConfig,
   shared: int = 0,
+  thinking: thinking_lib.Thinking | None = None,
 ) -> decode_lib.Decoded:
   """Samples `G` completions of every prefix that ends with a thought.
 
@@ -105,10 +105,20 @@ def from_thoughts(
     row_id: Names the solution.
     config: Sizes and rules.
     shared: Tokens that all prompts begin with, read once; see `prompts`.
+    thinking: Where each prefix is in its thinking, [B, T], see
+      `thinking.replay`; needed where the config has a say in that.
 
   Returns:
     B · T · G rows of what follows each prefix.
+
+  Raises:
+    ValueError: If `thinking` is missing.
   """
+  if config.thinking is not None and thinking is None:
+    raise ValueError(
+      "The rollouts' thinking is controlled, and where the prefixes are in it"
+      " is not known: pass what thinking.replay returns."
+    )
   batch, size = tokens.shape
   thoughts, group = thought_end.shape[1], config.num_rollouts
   before, _ = prompts.read_shared(policy, params, tokens, shared)
@@ -126,10 +136,19 @@ def from_thoughts(
   )
   rngs = decode_lib.row_rngs(rng, row_id, thoughts, group)
   row_mask = jnp.repeat(thought_mask.reshape(-1), group)
-  return _decode(policy, params, rngs, context, row_mask, config)
+  each = lambda x: jnp.repeat(x.reshape(-1), group)
+  return _decode(
+    policy,
+    params,
+    rngs,
+    context,
+    row_mask,
+    config,
+    jax.tree.map(each, thinking),
+  )
 
 
-def _decode(policy, params, rngs, context, row_mask, config, thinking=None):
+def _decode(policy, params, rngs, context, row_mask, config, before=None):
   return decode_lib.decode(
     policy,
     params,
@@ -143,5 +162,6 @@ def _decode(policy, params, rngs, context, row_mask, config, thinking=None):
       config.boundary,
       max_thought_tokens=config.max_thought_tokens,
     ),
-    thinking=thinking,
+    thinking=config.thinking,
+    thinking_before=before,
   )

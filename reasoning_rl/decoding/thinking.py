@@ -24,8 +24,11 @@ from __future__ import annotations
 import dataclasses
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Int
+
+from reasoning_rl import masking
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,7 +73,7 @@ class ThinkingConfig:
 
 
 class Thinking(NamedTuple):
-  """Where each of `R` rows is in its thinking.
+  """Where each row is in its thinking.
 
   Attributes:
     open_mask: Rows that think.
@@ -80,11 +83,11 @@ class Thinking(NamedTuple):
     waiting: Tokens said of a wait that is being inserted; 0: none is.
   """
 
-  open_mask: Bool[Array, " R"]
-  count: Int[Array, " R"]
-  matched: Int[Array, " R"]
-  waits: Int[Array, " R"]
-  waiting: Int[Array, " R"]
+  open_mask: Bool[Array, "*R"]
+  count: Int[Array, "*R"]
+  matched: Int[Array, "*R"]
+  waits: Int[Array, "*R"]
+  waiting: Int[Array, "*R"]
 
 
 class Forced(NamedTuple):
@@ -129,7 +132,6 @@ def force(
   free = thinks & ~capped
   insert_mask = jnp.zeros(active.shape, bool)
   instead = jnp.asarray(config.end_ids)[jnp.minimum(now.matched, size - 1)]
-  waiting, waits = now.waiting, now.waits
   if config.max_waits:
     completes = _matched(config.end_ids, now.matched, sampled) == size
     said = now.count - jnp.where(completes, size - 1, 0)
@@ -139,21 +141,51 @@ def force(
     insert_mask = begins | (free & (now.waiting > 0))
     wait = jnp.asarray(config.wait_ids)[now.waiting]
     instead = jnp.where(insert_mask, wait, instead)
-    waits = now.waits + begins
-    waiting = (now.waiting + 1) % len(config.wait_ids)
-    waiting = jnp.where(insert_mask, waiting, 0)
   forced = capped | insert_mask
   token = jnp.where(forced, instead, sampled)
+  return Forced(token, forced, _after(config, now, thinks, token, insert_mask))
+
+
+def replay(
+  config: ThinkingConfig,
+  tokens: Int[Array, "R L"],
+  length: Int[Array, " R"],
+  forced_mask: Bool[Array, "R L"],
+) -> Thinking:
+  """Returns the rows after each of the tokens that they have said, [R, L].
+
+  Args:
+    config: What controlled them.
+    tokens: From the first token of thinking on, right-padded.
+    length: Real tokens.
+    forced_mask: True at tokens that `force` put there.
+  """
+
+  def step(now, said):
+    token, real, forced = said
+    thinks = now.open_mask & real
+    insert_mask = thinks & forced & (now.count < config.max_tokens)
+    after = _after(config, now, thinks, token, insert_mask)
+    return after, after
+
+  real = masking.length_mask(length, tokens.shape[1])
+  said = tokens.T, real.T, jnp.asarray(forced_mask).T
+  _, after = jax.lax.scan(step, start(length >= 0), said)
+  return jax.tree.map(jnp.transpose, after)
+
+
+def _after(config, now, thinks, token, insert_mask) -> Thinking:
+  """Returns the rows after a token, given which say a token of a wait."""
   matched = _matched(config.end_ids, now.matched, token)
   matched = jnp.where(insert_mask, 0, matched)
-  after = Thinking(
-    open_mask=now.open_mask & ~(thinks & (matched == size)),
+  waiting = (now.waiting + 1) % max(1, len(config.wait_ids))
+  return Thinking(
+    open_mask=now.open_mask & ~(thinks & (matched == len(config.end_ids))),
     count=now.count + thinks,
     matched=jnp.where(thinks, matched, now.matched),
-    waits=waits,
-    waiting=waiting,
+    waits=now.waits + (insert_mask & (now.waiting == 0)),
+    waiting=jnp.where(insert_mask, waiting, 0),
   )
-  return Forced(token, forced, after)
 
 
 def length(

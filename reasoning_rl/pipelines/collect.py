@@ -23,6 +23,7 @@ from jaxtyping import Bool, Int
 from reasoning_rl import masking, types
 from reasoning_rl.data import batching, records, trajectory_store
 from reasoning_rl.decoding import rollouts
+from reasoning_rl.decoding import thinking as thinking_lib
 from reasoning_rl.labels import monte_carlo
 from reasoning_rl.pipelines import experiment as experiment_lib
 from reasoning_rl.pipelines import problem_batch, train_sft
@@ -178,7 +179,17 @@ class Labeler:
     )
 
   def _complete_fn(
-    self, params, rng, tokens, thought_end, mask, row_id, answer, shared
+    self,
+    params,
+    rng,
+    tokens,
+    thought_end,
+    mask,
+    row_id,
+    answer,
+    thinking=None,
+    *,
+    shared,
   ):
     experiment = self._experiment
     decoded = rollouts.from_thoughts(
@@ -191,6 +202,7 @@ class Labeler:
       row_id,
       self._config,
       shared,
+      thinking,
     ).replace(keys_values=None)
     correct = decoded.stopped_mask
     if experiment.answer_check is not None:
@@ -222,7 +234,13 @@ class Labeler:
     some = max(1, int(found.thought_count.max()) - 1)
     group = len(found.outcome_reward) // len(problems)
     correct, decided, tokens = self._label_rows(
-      params, rng, problems, joined, thoughts[:, :some], group
+      params,
+      rng,
+      problems,
+      joined,
+      thoughts[:, :some],
+      group,
+      self._thinking(found, some),
     )
     rest = ((0, 0), (0, size - some), (0, 0))
     correct, decided = np.pad(correct, rest), np.pad(decided, rest)
@@ -238,7 +256,24 @@ class Labeler:
     )
     return found, tokens
 
-  def _label_rows(self, params, rng, problems, joined, thoughts, group):
+  def _thinking(self, found, some):
+    """Returns where the first thoughts' ends are in the rows' thinking."""
+    if self._config.thinking is None:
+      return None
+    after = thinking_lib.replay(
+      self._config.thinking,
+      found.completion,
+      found.completion_length,
+      found.forced_mask,
+    )
+    ends: Int[np.ndarray, "B T"] = found.thought_end[:, :some]
+    return jax.tree.map(
+      lambda x: np.take_along_axis(np.asarray(x), ends, axis=1), after
+    )
+
+  def _label_rows(
+    self, params, rng, problems, joined, thoughts, group, thinking
+  ):
     """Completes every wanted prefix, a piece of the rows at a time."""
     each = self._config.num_rollouts
     per_row = thoughts.shape[1] * each
@@ -246,6 +281,7 @@ class Labeler:
     parts: list[Bool[np.ndarray, "B T G"]] = []
     known: list[Bool[np.ndarray, "B T G"]] = []
     tokens = 0
+    at = lambda tree, index: jax.tree.map(lambda x: x[index], tree)
     for index, keep in self._experiment.pieces(len(thoughts), most):
       said, length, correct = jax.tree.map(
         np.asarray,
@@ -257,6 +293,7 @@ class Labeler:
           thoughts[index],
           index.astype(np.int32),
           problems.answer[index // group],
+          *(() if thinking is None else (at(thinking, index),)),
           shared=problems.shared,
         ),
       )

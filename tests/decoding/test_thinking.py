@@ -208,6 +208,52 @@ def test_the_end_of_the_row_may_come_inside_a_delimiter():
     assert row.thought == SIZE and not row.stopped
 
 
+@pytest.mark.parametrize("thinking", CASES, ids=str)
+def test_a_row_goes_on_from_each_of_its_tokens_as_it_did(thinking):
+  greedy = sampling.SamplingConfig(temperature=0.0)
+  whole = jax.tree.map(lambda x: x[::GROUP], sample(thinking, greedy))
+  rows = np.arange(len(IDS))[:, None]
+  places = np.arange(SIZE)
+  said = places < whole.length[:, None]
+  tokens = np.zeros((len(IDS), PROMPT.shape[1] + SIZE), np.int32)
+  tokens[:, : PROMPT.shape[1]] = PROMPT
+  tokens[rows, LENGTH[:, None] + places] = whole.tokens
+  before = thinking_lib.replay(
+    thinking, whole.tokens, whole.length, whole.forced_mask
+  )
+  rule = rollouts.RolloutConfig(
+    1, SIZE, SIZE, boundaries.single(0), (END,), greedy, thinking
+  )
+  goes_on = places + 1 < whole.length[:, None]
+  out = rollouts.from_thoughts(
+    NETWORK, PARAMS, RNG, tokens, LENGTH[:, None] + places, goes_on, IDS, rule,
+    thinking=before,
+  )  # fmt: skip
+  shape = (len(IDS), SIZE, SIZE)
+  assert said.sum() > 3 * len(IDS)
+  for row, place in np.argwhere(goes_on):
+    rest = slice(place + 1, whole.length[row])
+    size = whole.length[row] - place - 1
+    for field in ("tokens", "forced_mask"):
+      found = getattr(out, field).reshape(shape)[row, place, :size]
+      np.testing.assert_array_equal(found, getattr(whole, field)[row, rest])
+    if whole.stopped_mask[row]:
+      for field in ("stopped_mask", "thinking_length"):
+        found = getattr(out, field).reshape(shape[:2])[row, place]
+        assert found == getattr(whole, field)[row]
+
+
+def test_completions_need_to_know_where_thinking_is():
+  rule = rollouts.RolloutConfig(
+    1, SIZE, SIZE, boundaries.single(0), (END,), SAMPLED, config(most=4)
+  )
+  with pytest.raises(ValueError, match="pass what thinking.replay returns"):
+    rollouts.from_thoughts(
+      NETWORK, PARAMS, RNG, PROMPT, LENGTH[:, None] - 1,
+      np.ones((3, 1), bool), IDS, rule,
+    )  # fmt: skip
+
+
 def test_without_control_the_rows_are_as_before():
   free, loose = sample(None), sample(config(end=(0, 0, 0, 0)))
   assert free.forced_mask is None and free.thinking_length is None

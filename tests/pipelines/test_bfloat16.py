@@ -151,7 +151,7 @@ def test_labels_are_sampled_as_solutions_are(
   )
   labeler = collect.Labeler(experiment)
   with pytest.raises(ZeroDivisionError):
-    labeler._complete_fn(learnt, *[None] * 7)
+    labeler._complete_fn(learnt, *[None] * 6, shared=0)
   assert read[0] is read[1]
 
 
