@@ -54,6 +54,10 @@ def check(config: ml_collections.ConfigDict) -> None:
     raise ValueError(
       f"evaluate.samples is {evaluate.samples}: give 0 (greedy alone) or more."
     )
+  if not 0 <= search.likelihood < 1:
+    raise ValueError(
+      f"search.likelihood is {search.likelihood}: give at least 0, below 1."
+    )
   errors = (search.value_error, *evaluate.value_errors)
   if not all(0 <= error <= 1 for error in errors):
     raise ValueError(f"search.value_error is a share, not {errors}.")

@@ -121,6 +121,8 @@ def _frontier_rules(config, method, budget, depth):
     return frontier.FrontierConfig(
       budget, temperature=temperature.get(method, 1.0), **common
     )
+  if not method.startswith("tot"):
+    common["likelihood"] = config.likelihood
   if method == "lookahead":
     common["lookahead"] = config.lookahead
     budget = max(1, budget // (config.lookahead + 1))

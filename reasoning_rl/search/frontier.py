@@ -65,6 +65,10 @@ class FrontierConfig:
     lookahead: Thoughts rolled out greedily, k, before a candidate is scored
       (arXiv:2408.03314, section 5.2). A pass then costs up to k + 1 times as
       much.
+    likelihood: λ, below 1: candidates are ranked by P^λ · score^(1 − λ), with P
+      the policy's probability of the whole path (self-evaluation guided beam
+      search, arXiv:2305.00633); `stop_score` is compared with that as well. 0:
+      by the score alone.
     temperature: Of "rebase" (T_b) and "particles"; infinity makes all alike.
     prune_score: Candidates scored below it are dropped.
     stop_score: A problem's search ends once a solution scores as much.
@@ -78,6 +82,7 @@ class FrontierConfig:
   refill: bool = False
   leaves_per_pass: int | None = None
   lookahead: int = 0
+  likelihood: float = 0.0
   temperature: float = 1.0
   prune_score: float = -math.inf
   stop_score: float = math.inf
@@ -106,6 +111,14 @@ class FrontierConfig:
       raise ValueError(f"{name} expands all its nodes: no leaves_per_pass.")
     if name == "depth_first" and self.leaves_per_pass is None:
       raise ValueError("depth_first expands the deepest: set leaves_per_pass.")
+    if not 0 <= self.likelihood < 1:
+      raise ValueError(
+        f"likelihood is {self.likelihood}: give a share from 0 to below 1."
+      )
+    if self.likelihood and rule.one_candidate:
+      raise ValueError(
+        f"{name} draws samples, which are as likely as they are: no likelihood."
+      )
     if self.lookahead < 0 or not self.temperature >= 1e-6:
       raise ValueError("a search needs lookahead >= 0, temperature >= 1e-6.")
     if self.lookahead and self.leaves < self.width:
@@ -193,6 +206,10 @@ def run(
       tree = lookahead.give_back(tree, ahead)
     both = lambda new: jnp.concatenate([kept, new], axis=1)
     scores = path_scores(ahead, both(reached), config.aggregation)
+    if config.likelihood:
+      scores = scores ** (1 - config.likelihood) * jnp.exp(
+        config.likelihood * path_logprobs(tree, both(new))
+      )
     offer = _offer(rng, tree, both(new), scores, slots, config)
     nodes = _next_frontier(offer, both(new), config)
     # A problem that rests must not be dealt its frontier anew.
@@ -289,17 +306,31 @@ def path_scores(
   if aggregation == "last":
     return tree_lib.at_nodes(rewards, nodes)
   combine = jnp.minimum if aggregation == "min" else jnp.multiply
+  return _along_path(tree, nodes, rewards, combine, 1.0)
+
+
+def path_logprobs(
+  tree: tree_lib.Tree, nodes: Int[Array, "B S"]
+) -> Float[Array, "B S"]:
+  """Returns the policy's log-probability of each node's path from the root."""
+  return _along_path(
+    tree, nodes, tree.policy_logprobs.sum(axis=-1), jnp.add, 0.0
+  )
+
+
+def _along_path(tree, nodes, values, combine, begin) -> Float[Array, "B S"]:
+  """Returns the nodes' values combined with all above them, below the root."""
 
   def cond(carry):
     return jnp.any(carry[0] > tree_lib.Tree.ROOT_INDEX)
 
   def body(carry):
-    node, score = carry
-    here = tree_lib.at_nodes(rewards, node)
+    node, total = carry
+    here = tree_lib.at_nodes(values, node)
     below_root = node > tree_lib.Tree.ROOT_INDEX
-    score = jnp.where(below_root, combine(score, here), score)
+    total = jnp.where(below_root, combine(total, here), total)
     parent = tree_lib.at_nodes(tree.parents, node)
-    return jnp.where(below_root, parent, node), score
+    return jnp.where(below_root, parent, node), total
 
-  begin = (nodes, jnp.ones(nodes.shape, jnp.float32))
-  return jax.lax.while_loop(cond, body, begin)[1]
+  start = (nodes, jnp.full(nodes.shape, begin, jnp.float32))
+  return jax.lax.while_loop(cond, body, start)[1]

@@ -43,6 +43,19 @@ def test_beams_are_stretched_by_whole_nodes(experiment):
   assert widths == [1, 2, 5, 10]
 
 
+def test_beams_alone_are_ranked_by_likelihood_too(experiment):
+  changed = experiment.with_search(likelihood=0.25)
+  shares = {
+    method: search.plan(changed, method, 8).rules.likelihood
+    for method in search.methods.FRONTIER
+  }
+  beams = ("beam", "dvts", "lookahead")
+  assert shares == {m: 0.25 if m in beams else 0.0 for m in shares}
+  config = experiment.with_search(likelihood=1.0).config
+  with pytest.raises(ValueError, match="search.likelihood is 1.0: give at"):
+    search.methods.check(config)
+
+
 def test_a_tree_search_can_complete_two_solutions_in_its_budget(experiment):
   runs = search.runs(experiment, "mcts", (1, 2, 4, 8, 16), 30.0, 3.0)
   # Of a single candidate there would be nothing to search.

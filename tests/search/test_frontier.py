@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 
 import jax
@@ -82,6 +83,22 @@ def test_beam_equals_the_reference_after_every_pass(aggregation, refill):
       )
       padding = [None] * (4 - len(expected))
       assert _paths(state, row) == expected + padding
+
+
+def test_a_beam_by_likelihood_is_one_by_scores_that_hold_it():
+  # A product of scores takes the likelihood in factor by factor.
+  table = table_lib.make_table(2, ROWS, BRANCHING, DEPTH)
+  share = 0.3
+  mixed = table.thought_rewards ** (1 - share)
+  mixed = mixed * np.exp(share * table.prior_logits)
+  by_score = frontier.FrontierConfig(4, 2, "best", "product")
+  by_both = dataclasses.replace(by_score, likelihood=share)
+  found = _search(table, by_both)
+  expected = _search(table.replace(thought_rewards=mixed), by_score)
+  without = _search(table, by_score)
+  paths = lambda state: [_paths(state, row) for row in range(ROWS)]
+  assert paths(found) == paths(expected)
+  assert paths(found) != paths(without)
 
 
 def test_a_beam_that_holds_everything_finds_every_solution_best_first():
@@ -310,9 +327,21 @@ def test_path_scores_of_a_hand_worked_chain(aggregation, expected):
   np.testing.assert_allclose(scores, [expected], rtol=1e-6)
 
 
+def test_path_logprobs_are_sums_over_all_tokens_below_the_root():
+  table = table_lib.make_table(0, 1, 1, 3)
+  logprobs = jnp.array([[[-9.0, -9], [-1, -2], [-3, 0], [-4, -5]]])
+  tree = table_lib.plant(table, 4).replace(
+    parents=jnp.array([[-1, 0, 1, 2]]), policy_logprobs=logprobs
+  )
+  found = frontier.path_logprobs(tree, jnp.array([[0, 1, 3, 2]]))
+  np.testing.assert_allclose(found, [[0, -3, -15, -6]], rtol=1e-6)
+
+
 @pytest.mark.parametrize(
   "changes, message",
   [
+    ({"likelihood": 1.0}, "share from 0 to below 1"),
+    ({"allocate": "independent", "likelihood": 0.5}, "draws samples"),
     ({"allocate": "bets"}, "use one of .'best', 'breadth"),
     ({"aggregation": "mean"}, "use 'last', 'min' or 'product'"),
     ({"allocate": "independent", "num_candidates": 2}, "num_candidates = 1"),
