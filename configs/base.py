@@ -260,8 +260,7 @@ def _add_measuring(config):
       top_p=1.0,  # Nucleus of a thought's tokens; 1 keeps all.
       leaves_per_pass=1,  # Leaves per tree per MCTS pass, S.
       aggregation="last",  # Beam score of a partial solution.
-      # Beams (beam, dvts, lookahead) rank a path by P^λ · score^(1 − λ), P its
-      # probability under the policy; 0: by the score alone.
+      # λ: beams rank by P^λ · score^(1 − λ), P the path's probability.
       likelihood=0.0,
       lookahead=1,  # Thoughts rolled out before a beam is scored, k.
       rebase_temperature=0.1,  # Of REBASE's softmax over scores, T_b.

@@ -253,20 +253,7 @@ def _make_update(
     new_state = jax.tree.map(
       lambda new, old: jnp.where(nonfinite < 0, new, old), new_state, state
     )
-    param_norm = optax.tree_utils.tree_norm(new_state.params)
-    # Finite steps lead here only from a parameter that was bad already.
-    nonfinite = jnp.where(
-      (nonfinite < 0) & ~jnp.isfinite(param_norm),
-      len(_tensor_names(state.params)) - 1,
-      nonfinite,
-    )
-    metrics = {
-      "loss": loss,
-      "grad_norm": grad_norm,
-      "param_norm": param_norm,
-      "update_norm": optax.tree_utils.tree_norm(updates),
-      NONFINITE: nonfinite,
-    }
+    metrics = _metrics(loss, grad_norm, updates, new_state.params, nonfinite)
     if schedule is not None:
       metrics["learning_rate"] = schedule(state.step)
     if clash := sorted(metrics.keys() & extra.keys()):
@@ -296,6 +283,21 @@ def _first_nonfinite(
   ]
   bad = ~jnp.isfinite(jnp.stack(sums))
   return jnp.where(jnp.any(bad), jnp.argmax(bad), -1).astype(jnp.int32)
+
+
+def _metrics(loss, grad_norm, updates, params, nonfinite) -> Metrics:
+  """Returns the metrics of every step, given its first bad tensor so far."""
+  param_norm = optax.tree_utils.tree_norm(params)
+  # Finite steps lead here only from a parameter that was bad already.
+  found = (nonfinite < 0) & ~jnp.isfinite(param_norm)
+  last = len(_tensor_names(params)) - 1
+  return {
+    "loss": loss,
+    "grad_norm": grad_norm,
+    "param_norm": param_norm,
+    "update_norm": optax.tree_utils.tree_norm(updates),
+    NONFINITE: jnp.where(found, last, nonfinite),
+  }
 
 
 def _tensor_names(params: PyTree) -> list[str]:
