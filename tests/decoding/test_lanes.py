@@ -18,6 +18,7 @@ from reasoning_rl.decoding import prompts as prompts_lib
 from reasoning_rl.models import attention as attention_lib
 from reasoning_rl.search import frontier
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
 B, M, C, END, THOUGHT_END = 4, 9, 8, 1, 3
 IDS = np.array([4, 0, 7, 2])
 BOUNDARY = boundaries.single(THOUGHT_END)

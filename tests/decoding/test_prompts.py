@@ -21,6 +21,7 @@ from reasoning_rl.decoding import (
 )
 from reasoning_rl.models import network as network_lib
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
 B, G, L, SHARED = 4, 2, 6, 5
 LENGTH = np.array([9, 7, 6, 8], np.int32)
 IDS = jnp.array([4, 0, 7, 2])

@@ -19,6 +19,7 @@ from reasoning_rl.data import boundaries
 from reasoning_rl.decoding import decode, distinct, rollouts, sampling, stops
 from reasoning_rl.decoding import thinking as thinking_lib
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
 SIZE, GROUP, END = 14, 8, 1
 NETWORK = table_network.make(6, "language")
 PARAMS = NETWORK.init(jax.random.key(0))

@@ -16,6 +16,7 @@ from reasoning_rl.search import frontier
 from tests.search import reference
 from tests.search import table as table_lib
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
 BRANCHING, DEPTH, ROWS = 8, 4, 16
 NO_NODE = tree_lib.Tree.NO_NODE
 RNG = jax.random.key(3)

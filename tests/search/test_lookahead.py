@@ -13,6 +13,7 @@ from reasoning_rl import tree as tree_lib
 from reasoning_rl.search import frontier, lookahead
 from tests.search import table as table_lib
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
 BRANCHING, DEPTH, ROWS = 8, 4, 64
 NO_NODE = tree_lib.Tree.NO_NODE
 RNG = jax.random.key(2)

@@ -17,6 +17,7 @@ from reasoning_rl.search import mcts, selection
 from tests.search import reference
 from tests.search import table as table_lib
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
 BRANCHING, DEPTH, ROWS, PASSES = 3, 5, 32, 40
 TOLERANCE = 1e-5  # float32 means of up to PASSES returns of size about 3.
 EXPAND = table_lib.make_expand_fn(BRANCHING, BRANCHING)
