@@ -7,8 +7,10 @@ SmolLM2-135M's sizes, random weights, AdamW on clipped gradients, all positions
 learnt. Both sides start from the same weights and see the same batch, and the
 losses of their updates must agree. float32 on a CPU, bfloat16 throughout on a
 GPU. The peer is transformers' LlamaForCausalLM with torch.optim.AdamW, in a
-process of its own; the two take turns, and figures are medians. Prints as its
-last line one JSON object:
+process of its own; the two take turns, and figures are medians. Ours keeps
+freed memory, as every run of a pretrained model does; sourced beforehand,
+scripts/_environment.sh makes the peer do so too. Prints as its last line one
+JSON object:
 
 train_step_vs_torch: the peer's seconds over ours; above 1 we are faster.
 tokens_per_second, torch_tokens_per_second: of the whole batch.

@@ -56,7 +56,7 @@ class Decoded:
     keys_values: Keys and values of the row's tokens, real or not.
     forced_mask: True at tokens that thinking control put there: the policy did
       not choose them. None without it, as the next.
-    thinking_length: Tokens before the end of thinking.
+    thinking_length: Tokens before the end of thinking, those of a prefix too.
   """
 
   tokens: Int[Array, "R C"]

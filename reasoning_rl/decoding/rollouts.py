@@ -106,7 +106,8 @@ def from_thoughts(
     config: Sizes and rules.
     shared: Tokens that all prompts begin with, read once; see `prompts`.
     thinking: Where each prefix is in its thinking, [B, T], see
-      `thinking.replay`; needed where the config has a say in that.
+      `thinking.replay`; needed where the config has a say in that, and not
+      looked at elsewhere.
 
   Returns:
     B · T · G rows of what follows each prefix.

@@ -286,11 +286,7 @@ def make_block(config: NetworkConfig, index: int) -> Block:
   if config.remat != "none":
     policy = None
     if config.remat == "dots":
-      policies = jax.checkpoint_policies
-      policy = policies.save_from_both_policies(
-        policies.dots_with_no_batch_dims_saveable,
-        policies.save_only_these_names(linear_lib.PRODUCT),
-      )
+      policy = jax.checkpoint_policies.dots_with_no_batch_dims_saveable
     block = nn.remat(Block, policy=policy)
   return block(config, slides=index in config.sliding_layers)
 

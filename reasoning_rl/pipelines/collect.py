@@ -174,6 +174,7 @@ class Labeler:
     self._config = experiment.rollout_config(
       experiment.config.collect.label_rollouts
     )
+    self._replay = jax.jit(thinking_lib.replay, static_argnums=0)
     self._complete = experiment.map_problems(
       self._complete_fn, 2, static_argnames=("shared",)
     )
@@ -260,7 +261,7 @@ class Labeler:
     """Returns where the first thoughts' ends are in the rows' thinking."""
     if self._config.thinking is None:
       return None
-    after = thinking_lib.replay(
+    after = self._replay(
       self._config.thinking,
       found.completion,
       found.completion_length,

@@ -15,7 +15,7 @@ _MAX_CPU_DEVICES = 8
 _DEFAULT_MESH = {"data": -1, "fsdp": 1, "tensor": 1}
 # Numbers and values for `mallopt`, of glibc's malloc.h.
 _MALLOC_OPTIONS = (
-  (-8, 1),  # M_ARENA_MAX: no thread has an arena of its own.
+  (-8, 1),  # M_ARENA_MAX: no thread is given an arena of its own.
   (-4, 0),  # M_MMAP_MAX: large allocations are not mapped apart.
   (-1, -1),  # M_TRIM_THRESHOLD: the end of the heap is never given back.
 )
@@ -51,7 +51,8 @@ def keep_freed_memory(
   back in the meantime. In one arena that is never trimmed nothing is mapped
   twice.
 
-  To be called before the first array is made.
+  The process then holds on to the most it ever needed. To be called before the
+  first array is made: threads that have an arena of their own keep it.
 
   Args:
     config: A run's. If its model is not a pretrained one, nothing is done: two
@@ -59,6 +60,8 @@ def keep_freed_memory(
       and draw 0.82 of the tokens.
   """
   if config is not None and not config.get("model", {}).get("path"):
+    return
+  if os.name != "posix":
     return
   mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
   if mallopt is not None:

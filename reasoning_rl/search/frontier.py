@@ -67,8 +67,8 @@ class FrontierConfig:
       much.
     likelihood: λ, below 1: candidates are ranked by P^λ · score^(1 − λ), with P
       the policy's probability of the whole path (self-evaluation guided beam
-      search, arXiv:2305.00633); `stop_score` is compared with that as well. 0:
-      by the score alone.
+      search, arXiv:2305.00633). With lookahead P ends where the candidate does.
+      0: by the score alone, as thoughts are pruned and a search is stopped.
     temperature: Of "rebase" (T_b) and "particles"; infinity makes all alike.
     prune_score: Candidates scored below it are dropped.
     stop_score: A problem's search ends once a solution scores as much.
@@ -206,12 +206,10 @@ def run(
       tree = lookahead.give_back(tree, ahead)
     both = lambda new: jnp.concatenate([kept, new], axis=1)
     scores = path_scores(ahead, both(reached), config.aggregation)
-    if config.likelihood:
-      scores = scores ** (1 - config.likelihood) * jnp.exp(
-        config.likelihood * path_logprobs(tree, both(new))
-      )
     offer = _offer(rng, tree, both(new), scores, slots, config)
-    nodes = _next_frontier(offer, both(new), config)
+    nodes = _next_frontier(
+      _by_likelihood(offer, tree, both(new), config), both(new), config
+    )
     # A problem that rests must not be dealt its frontier anew.
     active = jnp.any(expanded, axis=1)
     nodes = jnp.where(active[:, None], nodes, state.nodes)
@@ -277,6 +275,20 @@ def _offer(rng, tree, candidates, scores, slots, config) -> allocation.Offer:
     # The tokens so far number a problem's passes without regard to the others.
     rng=jax.vmap(fold)(keys, tree.policy_tokens),
   )
+
+
+def _by_likelihood(offer, tree, candidates, config) -> allocation.Offer:
+  """Returns the offer with scores to rank by, in logarithms if they are mixed.
+
+  P of a few hundred tokens is no float32 number.
+  """
+  if not config.likelihood:
+    return offer
+  least = jnp.finfo(jnp.float32).tiny
+  worth = (1 - config.likelihood) * jnp.log(jnp.maximum(offer.scores, least))
+  worth += config.likelihood * path_logprobs(tree, candidates)
+  known = jnp.isfinite(offer.scores)
+  return offer._replace(scores=jnp.where(known, worth, -jnp.inf))
 
 
 def _next_frontier(offer, candidates, config) -> Int[Array, "B W"]:

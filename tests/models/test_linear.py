@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -171,6 +173,25 @@ def test_no_gradient_of_a_kernel_is_computed_for_the_adapters():
   ]
   assert (16, 3) in made and (3, 24) in made
   assert (16, 24) not in made and (24, 16) not in made
+
+
+def test_no_gradient_of_a_frozen_kernel_is_in_the_compiled_program():
+  """Where the gradient goes on to what is below, as in all layers but one."""
+  kernel, x = jnp.ones((16, 24)), jnp.ones((5, 16))
+  module = linear.Linear((24,))
+  loss = lambda x, kernel: jnp.sum(module.apply({"params": kernel}, x) ** 2)
+  made = lambda argnums: [
+    line.strip()
+    for line in jax.jit(jax.grad(loss, argnums))
+    .lower(x, {"kernel": kernel})
+    .compile()
+    .as_text()
+    .splitlines()
+    if re.search(r"= f32\[(16,24|24,16)\]", line)
+    and not re.search(r" (parameter|transpose|copy|bitcast)\(", line)
+  ]
+  assert made((0, 1))
+  assert not made(0)
 
 
 @pytest.mark.parametrize(

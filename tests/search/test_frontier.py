@@ -102,6 +102,17 @@ def test_a_beam_by_likelihood_is_one_by_scores_that_hold_it():
   assert paths(found) != paths(without)
 
 
+def test_a_beam_by_likelihood_tells_paths_of_no_float32_probability_apart():
+  # All candidates of a pass are equally deep, so what each thought is less
+  # likely by changes nothing.
+  table = table_lib.make_table(3, ROWS, BRANCHING, DEPTH, 0.0, 0.0)
+  config = frontier.FrontierConfig(4, 2, "best", likelihood=0.5)
+  unlikely = table.replace(prior_logits=table.prior_logits - 512)
+  found, expected = _search(unlikely, config), _search(table, config)
+  for row in range(ROWS):
+    assert _paths(found, row) == _paths(expected, row)
+
+
 def test_a_beam_that_holds_everything_finds_every_solution_best_first():
   config = frontier.FrontierConfig(8, 2, "best", "product")
   table = table_lib.make_table(1, ROWS, 2, 3)

@@ -10,8 +10,8 @@ import pytest
 
 from reasoning_rl import types
 from reasoning_rl.decoding import sampling
+from reasoning_rl.models import linear, transformer
 from reasoning_rl.models import network as network_lib
-from reasoning_rl.models import transformer
 from reasoning_rl.pipelines import losses
 from reasoning_rl.rl import losses as rl_losses
 from reasoning_rl.training import accumulate
@@ -168,7 +168,8 @@ def test_a_backward_pass_that_computes_again_finds_the_same(
   )
 
 
-def test_a_backward_pass_keeps_only_what_the_config_says():
+def kept_by_backward_passes():
+  """Returns how many numbers a backward pass keeps, by `network.remat`."""
   kept = {}
   for remat in transformer.REMAT:
     network = make_network("language", remat=remat)
@@ -177,7 +178,26 @@ def test_a_backward_pass_keeps_only_what_the_config_says():
     value = lambda p, loss=loss: loss(p, SUPERVISED, RNG)[0]
     pullback = jax.vjp(value, params)[1]
     kept[remat] = sum(x.size for x in jax.tree.leaves(pullback))
+  return kept
+
+
+def test_a_backward_pass_keeps_only_what_the_config_says():
+  kept = kept_by_backward_passes()
   assert kept["full"] < kept["dots"] < kept["none"]
+
+
+def test_products_with_a_gradient_of_our_own_are_products_to_a_policy(
+  monkeypatch,
+):
+  kept = kept_by_backward_passes()
+  monkeypatch.setattr(
+    linear,
+    "dot",
+    lambda x, kernel, contracted, dtype=None: jnp.tensordot(
+      x, kernel, contracted, preferred_element_type=dtype
+    ),
+  )
+  assert kept_by_backward_passes() == kept
 
 
 def mean_of_products(params, batch, rng):
