@@ -176,6 +176,8 @@ def _add_learning(config):
 def _add_reward_models(config):
   config.collect = ml_collections.ConfigDict()
   config.collect.problems = 3072  # Training problems searched per iteration.
+  # Of the last collection, for the PRM of test time; 0: as many.
+  config.collect.final_problems = 0
   config.collect.rollouts = 4  # Solutions per problem, G.
   config.collect.labelled = 3072  # Problems with one labelled solution.
   config.collect.label_rollouts = 4  # Completions per thought, N.
@@ -197,6 +199,9 @@ def _add_reward_models(config):
   # Solutions without Monte-Carlo labels teach as well, the ORM too: each is one
   # completion of all of its prefixes, and its outcome their soft label.
   config.prm.outcomes = False
+  # Whose solutions teach: "all" iterations', or the "newest" policy's alone. A
+  # head reads that policy's states, and of others' solutions learns other ones.
+  config.prm.iterations = "all"
   config.prm.aggregation = (
     "min"  # A solution's score: min, product, last, mean.
   )

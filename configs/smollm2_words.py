@@ -60,9 +60,9 @@ def _make_small(config):
     label="soft",
     outcomes=True,
     certainty=True,
-    steps=100,
+    steps=300,
     orm_steps=4,
-    batch_size=64,
+    batch_size=256,
   )
   config.imitation.update(steps=5, batch_size=24)
   config.rl.update(steps=3, problems_per_step=8, rollouts=8)
@@ -87,6 +87,7 @@ def _learn_fast(config):
   config.imitation.optimizer.update(
     learning_rate=5e-4, warmup_steps=1, weight_decay=0.0
   )
+  config.prm.optimizer.update(learning_rate=1e-3, weight_decay=1.0)
   config.rl.optimizer.update(
     learning_rate=2e-4, warmup_steps=1, weight_decay=0.0
   )

@@ -28,21 +28,47 @@ Params = Any
 SCALAR_HEADS = ("value", "thought", "outcome")
 INITIAL_BIAS = 2.0  # Of the implicit head.
 CERTAINTY = 2  # Numbers of `certainty` that a thought head reads.
+# Of positions that a thought head tells apart: a trunk says other things where
+# a solution ends than where it goes on.
+KINDS = 2
 
 
 class ScalarHead(nn.Module):
-  """Two linear layers to one number per position (arXiv:2501.07301)."""
+  """Two linear layers to one number per position (arXiv:2501.07301).
+
+  Attributes:
+    model_size: Numbers between the two layers.
+    standardized: Whether what it reads first has a center taken from it and is
+      divided by a spread: those of the nearest of `KINDS` kinds of positions.
+      They do not learn; see `frozen_trunk.standardized`.
+  """
 
   model_size: int
+  standardized: bool = False
 
   @nn.compact
   def __call__(self, hidden: Float[Array, "*B D"]) -> Float[Array, " *B"]:
     """Returns one float32 number per position."""
+    if self.standardized:
+      hidden = self._standardize(hidden)
     hidden = nn.relu(nn.Dense(self.model_size, name="hidden")(hidden))
     output = nn.Dense(
       1, kernel_init=nn.initializers.normal(0.02), name="output"
     )
     return output(hidden)[..., 0].astype(jnp.float32)
+
+  def _standardize(self, hidden):
+    size = (KINDS, hidden.shape[-1])
+    centers = self.param("centers", nn.initializers.zeros, size)
+    spreads = self.param("spreads", nn.initializers.ones, size)
+    centers, spreads = jax.lax.stop_gradient((centers, spreads))
+    to_all = lambda x: jnp.broadcast_to(x, (*hidden.shape[:-1], *size))
+    away = hidden.astype(jnp.float32)[..., None, :] - to_all(centers)
+    unit = jnp.sqrt(jnp.mean(jnp.square(spreads), axis=0, keepdims=True))
+    distance = jnp.square(away / to_all(unit)).sum(axis=-1)
+    kind = jnp.argmin(distance, axis=-1)[..., None, None]
+    away = away / to_all(spreads)
+    return jnp.take_along_axis(away, kind, axis=-2)[..., 0, :]
 
 
 class ImplicitHead(nn.Module):
@@ -102,7 +128,8 @@ class _Module(nn.Module):
       )
     for head in SCALAR_HEADS:
       if head in config.heads:
-        setattr(self, f"{head}_head", ScalarHead(config.model_size))
+        made = ScalarHead(config.model_size, standardized=head == "thought")
+        setattr(self, f"{head}_head", made)
     if "implicit" in config.heads:
       self.implicit_head = ImplicitHead()
 

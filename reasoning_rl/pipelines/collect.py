@@ -48,6 +48,7 @@ def collect(
   weights: str,
   name: str = "",
   labelled: int | None = None,
+  problems: int | None = None,
 ) -> dict[str, Any]:
   """Writes the labelled trajectories of an iteration; returns a summary.
 
@@ -58,23 +59,26 @@ def collect(
     weights: Names the policy in the lineage.
     name: Names the dataset; by default the iteration.
     labelled: Problems with a labelled solution; by default as the config says.
+    problems: How many; by default as the config says.
   """
   name = name or str(iteration)
-  if labelled is None:
-    labelled = stage.config.collect.labelled
+  config = stage.config.collect
+  labelled = config.labelled if labelled is None else labelled
+  count = problems or config.problems
   return stage.once(
     f"collect_{name}",
-    lambda: _collect(stage, iteration, params, weights, name, labelled),
+    lambda: _collect(stage, iteration, params, weights, name, labelled, count),
   )
 
 
-def _collect(stage, iteration, params, weights, name, labelled):
+def _collect(stage, iteration, params, weights, name, labelled, count):
   config, experiment = stage.config.collect, stage.experiment
   directory = stage.workdir.trajectories(name)
+  wanted = count * config.rollouts
   if trajectory_store.is_finished(directory):
-    return _summary(config, trajectory_store.load(directory), 0)
+    return _summary(wanted, trajectory_store.load(directory), 0)
   start = FIRST_PROBLEM + iteration * config.problems
-  problems = experiment.problems("train", start, config.problems)
+  problems = experiment.problems("train", start, count)
   path = (stage_lib.STREAMS["collect"], iteration)
   sampler = sampler_lib.Sampler(experiment, config.rollouts)
   found, decided = sampler.verified(
@@ -105,7 +109,7 @@ def _collect(stage, iteration, params, weights, name, labelled):
     verifier_version=experiment.task.version,
   )
   trajectory_store.write(directory, found, lineage, experiment.decode)
-  return _summary(config, found, tokens) | sampler.summary()
+  return _summary(wanted, found, tokens) | sampler.summary()
 
 
 def _to_label(
@@ -121,13 +125,13 @@ def _words(counts: Mapping[str, int]) -> str:
   return ", ".join(f"{count} {reason}" for reason, count in counts.items())
 
 
-def _summary(config, found, tokens):
+def _summary(wanted, found, tokens):
   rewards = np.asarray(found.outcome_reward)
   _, problem = np.unique(np.asarray(found.problem_id), return_inverse=True)
   groups = np.bincount(problem, rewards) / np.bincount(problem)
   return {
     "trajectories": len(rewards),
-    "undecided": config.problems * config.rollouts - len(rewards),
+    "undecided": wanted - len(rewards),
     "labels": int(np.sum(found.label_mask)),
     "pass_at_1": float(rewards.mean()),
     "mixed_groups": float(np.mean((groups > 0) & (groups < 1))),

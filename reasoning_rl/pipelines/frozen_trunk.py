@@ -3,18 +3,28 @@
 Where the PRM is a head on the policy, nothing below the head learns. So the
 trunk reads every labelled solution once, a group's prompt once for all of them,
 and an update computes the head alone.
+
+What a pretrained trunk says is of very different size from number to number,
+and a few large ones would drown all others: the head learns from its deviations
+from their mean, in units of their spread.
 """
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from reasoning_rl import types
 from reasoning_rl.decoding import scoring
 from reasoning_rl.pipelines import experiment as experiment_lib
+from reasoning_rl.pipelines import reading
+
+# Of a number's variance: below it, what it says is rounding.
+_LEAST_VARIANCE = 1e-6
 
 
 def applies(experiment: experiment_lib.Experiment) -> bool:
@@ -23,6 +33,40 @@ def applies(experiment: experiment_lib.Experiment) -> bool:
     # Names that are permuted afresh at every step make other rows.
     experiment.shared_trunk and not len(experiment.interchangeable_ids)
   )
+
+
+def standardized(
+  params: Any,
+  states: Float[np.ndarray, "B T _"],
+  mask: Bool[np.ndarray, "B T"],
+  thought_count: Int[np.ndarray, " B"],
+) -> Any:
+  """Returns parameters whose thought head reads standard numbers.
+
+  Of the last thoughts of solutions, and of all before them, each number that
+  the head computes with then has mean 0 and variance 1; one that never changes
+  is 0.
+
+  Args:
+    params: With a thought head.
+    states: What the head is given; see `thought_states`.
+    mask: Thoughts that count; at least one.
+    thought_count: Thoughts of each solution.
+  """
+  is_last = np.arange(mask.shape[1])[None] == thought_count[:, None] - 1
+  kinds = [
+    states[mask & kind].astype(np.float64) for kind in (~is_last, is_last)
+  ]
+  # Of a kind that there is not, nothing is known but what the other one says.
+  kinds = [kind if len(kind) else states[mask] for kind in kinds]
+  spread = lambda kind: np.sqrt(kind.var(axis=0) + _LEAST_VARIANCE)
+  stack = lambda rows: jnp.asarray(np.stack(rows), jnp.float32)
+  head = dict(
+    params["thought_head"],
+    centers=stack([kind.mean(axis=0) for kind in kinds]),
+    spreads=stack([spread(kind) for kind in kinds]),
+  )
+  return {**params, "thought_head": head}
 
 
 def thought_states(
@@ -38,43 +82,15 @@ def thought_states(
     found: The solutions; read in pieces of `collect.rows`.
   """
   network = experiment.policy
-  read = experiment.map_problems(
-    lambda params, *rows, shared: scoring.completion_thought_states(
-      network, params, *rows, shared
-    ),
-    1,
-    static_argnames=("shared",),
-  )
-  index, real = _groups(np.asarray(found.problem_id))
-  problems, group = index.shape
-  shared = experiment.shared(found.prompt, found.prompt_length)
-  states = []
-  for piece, keep in experiment.pieces(
-    problems, max(1, experiment.config.collect.rows // group)
+
+  def states_of(
+    params, prompt, prompt_length, completion, length, end, *, shared
   ):
-    rows = index[piece]
-    read_now = read(
-      policy,
-      found.prompt[rows[:, 0]],
-      found.prompt_length[rows[:, 0]],
-      found.completion[rows],
-      found.thought_end[rows],
-      shared=shared,
+    del length
+    return scoring.completion_thought_states(
+      network, params, prompt, prompt_length, completion, end, shared
     )
-    states.append(np.asarray(read_now)[:keep])
-  return np.concatenate(states)[real]
 
-
-def _groups(
-  problem_id: Int[np.ndarray, " R"],
-) -> tuple[Int[np.ndarray, "B G"], Bool[np.ndarray, "B G"]]:
-  """Returns the rows of each run of one problem, the last one repeated.
-
-  Runs may differ in length, where the verdict on a sample is not known. The
-  mask is True at rows that are none of the repetitions.
-  """
-  start = np.flatnonzero(np.diff(problem_id, prepend=problem_id[0] - 1))
-  count = np.diff(start, append=len(problem_id))
-  place = np.arange(count.max())[None]
-  last = count[:, None] - 1
-  return start[:, None] + np.minimum(place, last), place <= last
+  read = experiment.map_problems(states_of, 1, static_argnames=("shared",))
+  rows = experiment.config.collect.rows
+  return reading.each(experiment, found, functools.partial(read, policy), rows)

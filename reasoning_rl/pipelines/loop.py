@@ -66,7 +66,8 @@ def run_stages(stage: stage_lib.Stage) -> pathlib.Path:
     policies.append((claims.label_of(name), "loop", name))
   final = policies[-1][2]
   # The reward models that search are fresh, and learn from the same data.
-  collect.collect(stage, rounds, policy, final)
+  most = stage.config.collect.final_problems
+  collect.collect(stage, rounds, policy, final, problems=most)
   everything = range(rounds + 1)
   reward_models = ["prm_final", *["orm_final"] * stage.config.loop.orm]
   for name in reward_models:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import time
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -16,7 +17,7 @@ from reasoning_rl.decoding import sampling, scoring
 from reasoning_rl.evaluation import accounting, accuracy
 from reasoning_rl.pipelines import experiment as experiment_lib
 from reasoning_rl.pipelines import fates as fates_lib
-from reasoning_rl.pipelines import problem_batch
+from reasoning_rl.pipelines import problem_batch, reading
 from reasoning_rl.pipelines import sampler as sampler_lib
 from reasoning_rl.pipelines import search as search_lib
 from reasoning_rl.prm import aggregate
@@ -116,27 +117,10 @@ class Scorer:
     """
     if prm is None and orm is None:
       return None, None
-    problems = len(found.outcome_reward) // group
-    grouped = lambda x: x.reshape(problems, group, *x.shape[1:])
-    shared = self._experiment.shared(found.prompt, found.prompt_length)
-    thought, outcome = [], []
-    for index, keep in self._experiment.pieces(problems, rows // group):
-      t, o = self._score(
-        prm,
-        orm,
-        grouped(found.prompt)[index, 0],
-        grouped(found.prompt_length)[index, 0],
-        grouped(found.completion)[index],
-        grouped(found.completion_length)[index],
-        grouped(found.thought_end)[index],
-        shared=shared,
-      )
-      thought.append(t if t is None else np.asarray(t)[:keep])
-      outcome.append(o if o is None else np.asarray(o)[:keep])
-    return (
-      None if prm is None else np.concatenate(thought),
-      None if orm is None else np.concatenate(outcome),
-    )
+    read = functools.partial(self._score, prm, orm)
+    said = reading.each(self._experiment, found, read, rows)
+    grouped = lambda x: x.reshape(-1, group, *x.shape[1:])
+    return jax.tree.map(grouped, said)
 
 
 def score_samples(

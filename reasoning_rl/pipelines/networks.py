@@ -71,13 +71,20 @@ def make(
   return Networks(policy, scorer, reward_model("outcome"))
 
 
+_CHOICES = {
+  "trunk": ("separate", "shared"),
+  "kind": ("implicit", "head"),
+  "label": ("soft", "hard"),
+  "iterations": ("all", "newest"),
+}
+
+
 def _check(config):
   """Refuses a section `prm` that contradicts itself."""
   prm = config.prm
-  if prm.trunk not in ("separate", "shared"):
-    raise ValueError(f"prm.trunk is {prm.trunk!r}; use 'separate' or 'shared'.")
-  if prm.kind not in ("implicit", "head"):
-    raise ValueError(f"prm.kind is {prm.kind!r}; use 'implicit' or 'head'.")
+  for key, (one, other) in _CHOICES.items():
+    if prm[key] not in (one, other):
+      raise ValueError(f"prm.{key} is {prm[key]!r}; use {one!r} or {other!r}.")
   shared, implicit = prm.trunk == "shared", prm.kind == "implicit"
   if shared and implicit:
     raise ValueError(

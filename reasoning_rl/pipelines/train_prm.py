@@ -25,6 +25,7 @@ from reasoning_rl.pipelines import (
 from reasoning_rl.pipelines import fit as fit_lib
 from reasoning_rl.pipelines import stage as stage_lib
 from reasoning_rl.pipelines.errors import ConfigError
+from reasoning_rl.training import checkpoint as checkpoint_lib
 
 
 def run(config: ml_collections.ConfigDict, path: pathlib.Path) -> None:
@@ -64,7 +65,18 @@ def _train(stage, name, iterations, policy):
   )
   on_policy = is_prm and experiment.shared_trunk
   num_steps = config.steps if is_prm else config.orm_steps or config.steps
-  loss_fn, batch_at = _lessons(experiment, network, start, found, stream)
+  directory = stage.prm_directory(name)
+
+  @functools.cache  # Read when they are first asked for, if they are.
+  def states():
+    return frozen_trunk.thought_states(experiment, start, found)
+
+  is_fresh = checkpoint_lib.latest_step(directory) is None
+  if on_policy and num_steps and is_fresh:
+    start = frozen_trunk.standardized(
+      start, states(), found.label_mask, found.thought_count
+    )
+  loss_fn, batch_at = _lessons(experiment, network, found, stream, states)
   task = fit_lib.Fit(
     name=name,
     loss_fn=loss_fn,
@@ -77,7 +89,7 @@ def _train(stage, name, iterations, policy):
     adapters=experiment.adapters,
     accumulate=config.accumulate,
   )
-  stage.fit(task, start, stage.prm_directory(name), stream)
+  stage.fit(task, start, directory, stream)
   return {
     "steps": num_steps,
     "trajectories": len(found.problem_id),
@@ -86,20 +98,18 @@ def _train(stage, name, iterations, policy):
   }
 
 
-def _lessons(experiment, network, start, found, stream):
+def _lessons(experiment, network, found, stream, states):
   """Returns the loss of a reward model and its batches, drawn by a stream."""
   config = experiment.config.prm
   is_prm = stream == stage_lib.STREAMS["prm"]
   if is_prm and frozen_trunk.applies(experiment):
 
-    @functools.cache  # Read when the first update asks, if one does.
+    @functools.cache  # An update that is not made reads nothing.
     def rows():
-      states = types.ThoughtStates(
-        states=frozen_trunk.thought_states(experiment, start, found),
-        labels=found.labels,
-        label_mask=found.label_mask,
+      source = types.ThoughtStates(
+        states=states(), labels=found.labels, label_mask=found.label_mask
       )
-      return batches.row_fn(experiment, states, config.batch_size, stream)
+      return batches.row_fn(experiment, source, config.batch_size, stream)
 
     return losses.thought_head(network), lambda *at: rows()(*at)
   source = batching.thought_labels(found)
@@ -136,11 +146,12 @@ def labelled(
 ) -> types.Trajectory:
   """Returns the solutions of some iterations that have labels.
 
-  Labels are hard or soft, and reach as far, as the config says.
+  Labels are hard or soft, and reach as far, and the iterations are all or the
+  newest, as the config says.
   """
   config = stage.config.prm
-  if config.label not in ("soft", "hard"):
-    raise ValueError(f"prm.label is {config.label!r}; use 'soft' or 'hard'.")
+  if config.iterations == "newest":
+    iterations = [max(iterations)]
   found = collect.load(stage, iterations)
   labels, mask = found.labels, found.label_mask
   if config.outcomes:

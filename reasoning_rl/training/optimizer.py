@@ -24,7 +24,7 @@ from reasoning_rl.training import sharding as sharding_lib
 Trainable = str | Callable[[str], bool]
 
 SCHEDULES = ("cosine", "constant", "linear")
-_NEVER_DECAYED = ("embedding", "bias", "scale")
+_NEVER_DECAYED = ("embedding", "bias", "scale", "centers", "spreads")
 
 
 @dataclasses.dataclass(frozen=True)

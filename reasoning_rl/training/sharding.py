@@ -59,6 +59,7 @@ DEFAULT_RULES: Rules = (
   ),
   (r"(.*/)?\w+_head/output/kernel", PartitionSpec("tensor", None)),
   (r"(.*/)?\w+_head/(hidden|output)/bias", PartitionSpec()),
+  (r"(.*/)?thought_head/(centers|spreads)", PartitionSpec()),
   (r"(.*/)?implicit_head/(scale|bias)", PartitionSpec()),
 )
 

@@ -252,7 +252,10 @@ def test_countdown_is_verified_on_the_host(tmp_path):
     policy = stage.experiment.policy.init(stage.experiment.rng(0))
     summary = collect.collect(stage, 0, policy, "untrained")
     source = train_prm.labelled(stage, [0])
+    other = collect.collect(stage, 1, policy, "untrained", problems=5)
+    asked = 5 * config.collect.rollouts
   assert summary["trajectories"] == 64
+  assert other["trajectories"] + other["undecided"] == asked
   assert set(np.unique(source.outcome_reward)) <= {0.0, 1.0}
 
 

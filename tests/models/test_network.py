@@ -207,11 +207,31 @@ def test_scalar_heads_read_one_position_each():
   scalar = jax.jit(network.scalar, static_argnums=2)
   for head in ("value", "thought", "outcome"):
     p = jax.tree.map(np.asarray, params[f"{head}_head"])
-    inner = np.maximum(hidden @ p["hidden"]["kernel"] + p["hidden"]["bias"], 0)
+    read = hidden
+    if head == "thought":
+      centers, spreads = p["centers"], p["spreads"]
+      unit = np.sqrt((spreads**2).mean(axis=0))
+      away = [np.square((hidden - c) / unit).sum(axis=-1) for c in centers]
+      kind = np.argmin(away, axis=0)
+      assert 0 < kind.mean() < 1
+      read = (hidden - centers[kind]) / spreads[kind]
+    inner = np.maximum(read @ p["hidden"]["kernel"] + p["hidden"]["bias"], 0)
     expected = (inner @ p["output"]["kernel"] + p["output"]["bias"])[..., 0]
     np.testing.assert_allclose(
       scalar(params, hidden, head), expected, rtol=1e-4, atol=1e-5
     )
+
+
+def test_what_a_thought_head_is_standardized_by_does_not_learn():
+  network = make_network(heads=("thought",))
+  params = make_params(network)
+  fresh = network.init(jax.random.key(0))["thought_head"]
+  assert not fresh["centers"].any() and (fresh["spreads"] == 1).all()
+  hidden = np.random.default_rng(0).normal(size=(3, 16)).astype(np.float32)
+  total = lambda params: network.scalar(params, hidden, "thought").sum()
+  slopes = jax.jit(jax.grad(total))(params)["thought_head"]
+  assert not slopes.pop("centers").any() and not slopes.pop("spreads").any()
+  assert all(leaf.any() for leaf in jax.tree.leaves(slopes))
 
 
 def test_a_fresh_implicit_head_adds_a_bias_to_the_log_probability():
@@ -246,9 +266,9 @@ def test_parameters_are_counted_that_a_token_is_multiplied_with():
   network = make_network(heads=("language",))
   table = network.config.vocab_size * 16  # Tied: it is the language head.
   assert network.num_params() == 2 * block + 16 + table
-  # The head: 16·16 + 16 and 16 + 1.
+  # The head: two kinds of 16 + 16, 16·16 + 16 and 16 + 1.
   network = make_network(heads=("thought",))
-  assert network.num_params() == 2 * block + 16 + 272 + 17
+  assert network.num_params() == 2 * block + 16 + 64 + 272 + 17
 
 
 @pytest.mark.parametrize(

@@ -64,6 +64,8 @@ def test_the_default_network_is_what_it_has_always_been():
   hidden, _ = jax.jit(network.apply)(params, tokens)
   logits = jax.jit(network.logits)(params, hidden)
   close = lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-5, atol=1e-5)
+  # Which are new, and change nothing at first.
+  assert (params["thought_head"].pop("spreads") == 1).all()
   total = sum(np.abs(x).sum(dtype=np.float64) for x in jax.tree.leaves(params))
   close(total, 9174.0146)
   close(logits[0, -1, :3], [0.84558767, -0.10543776, -1.69980395])

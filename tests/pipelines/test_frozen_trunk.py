@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 
 from reasoning_rl.data import batching
+from reasoning_rl.models import network as network_lib
+from reasoning_rl.models import transformer
 from reasoning_rl.pipelines import experiment as experiment_lib
 from reasoning_rl.pipelines import frozen_trunk, train_prm
 from reasoning_rl.pipelines import stage as stage_lib
@@ -59,8 +61,86 @@ def test_a_head_learns_from_states_what_it_learns_from_rows(
   assert len(states[name]) == size + 2 * certainty
 
 
-# Groups of one size, of two sizes, of one row, and a problem met again.
-_ORDERS = ([0, 1, 3, 3], [0, 1, 2, 3], [2, 0, 1, 3, 3], [0, 3], [0, 3, 1, 2])
+def test_a_head_keeps_the_statistics_of_what_it_learnt_from(collected):
+  changes = {"prm.optimizer.weight_decay": 1.0}
+  stage = _with(collected, **changes)
+  policy = stage.experiment.policy.init(jax.random.key(0))
+  train_prm.train(stage, "prm_0", [0], policy)
+  head = train_prm.load(stage, "prm_0")["thought_head"]
+  found = train_prm.labelled(stage, [0])
+  states = frozen_trunk.thought_states(stage.experiment, policy, found)
+  place = np.arange(states.shape[1])[None]
+  last = place == found.thought_count[:, None] - 1
+  assert (found.label_mask & ~last).any()
+  for kind, is_kind in enumerate((~last, last)):
+    counted = states[found.label_mask & is_kind]
+    center, spread = head["centers"][kind], head["spreads"][kind]
+    np.testing.assert_allclose(center, counted.mean(axis=0), atol=1e-5)
+    np.testing.assert_allclose(spread, counted.std(axis=0), atol=1e-3)
+
+
+@pytest.fixture
+def two_kinds():
+  """Returns states of 40 solutions of 2 thoughts, of numbers unlike in size."""
+  rng = np.random.default_rng(0)
+  size = 16
+  centers = rng.normal(0, [[50.0], [50.0]], (2, size))
+  spreads = np.exp(rng.normal(0, 2, (2, size)))
+  away = rng.normal(size=(40, 3, size))
+  kind = np.array([0, 1, 1])  # A solution's third place is empty.
+  return (centers[kind] + spreads[kind] * away).astype(np.float32)
+
+
+def _computed(states, params, network):
+  """Returns the numbers that the head's first layer is given."""
+  size = states.shape[-1]
+  head = params["thought_head"] | {
+    "hidden": {"kernel": np.eye(size), "bias": np.full(size, 100.0)},
+    "output": {"kernel": np.zeros((size, 1)), "bias": np.zeros(1)},
+  }
+  at = lambda i: (
+    head
+    | {"output": {"kernel": np.eye(size)[:, [i]], "bias": np.full(1, -100.0)}}
+  )
+  return np.stack(
+    [
+      network.scalar(params | {"thought_head": at(i)}, states, "thought")
+      for i in range(size)
+    ],
+    axis=-1,
+  )
+
+
+@pytest.mark.parametrize("lacks_one", [False, True])
+def test_each_kind_of_thought_is_read_in_its_own_units(two_kinds, lacks_one):
+  network = network_lib.Network(
+    transformer.NetworkConfig(
+      vocab_size=5, model_size=16, num_layers=1, heads=("language", "thought")
+    )
+  )
+  params = network.init(jax.random.key(0))
+  mask = np.ones(two_kinds.shape[:2], bool)
+  mask[:, 2] = False
+  mask[:, 0] &= not lacks_one
+  mask[::4] = False  # What no label counts of has no say.
+  states = np.where(mask[..., None], two_kinds, 1e6)
+  count = np.full(len(states), 2)
+  read = frozen_trunk.standardized(params, states, mask, count)
+  numbers = _computed(states[mask].reshape(30, -1, 16), read, network)
+  np.testing.assert_allclose(numbers.mean(axis=0), 0, atol=1e-3)
+  np.testing.assert_allclose(numbers.std(axis=0), 1, atol=1e-2)
+
+
+# Groups of one size, of two sizes, of one row, a problem met again, and one
+# solution several times.
+_ORDERS = (
+  [0, 1, 3, 3],
+  [0, 1, 2, 3],
+  [2, 0, 1, 3, 3],
+  [0, 3],
+  [0, 3, 1, 2],
+  [3, 3, 0, 1, 0, 2, 2, 1, 0],
+)
 
 
 @pytest.mark.parametrize("certainty", [False, True])
@@ -94,6 +174,32 @@ def test_states_are_the_trunk_at_the_ends_of_thoughts(
     second = [each[i, 2 : joined.thought_end[i, 1]] for i in range(len(each))]
     second = [(row.mean(), row.min()) for row in second]
     np.testing.assert_allclose(states[:, 1, size:], second, atol=1e-5)
+
+
+def test_a_solution_found_again_is_not_read_again(
+  collected, trajectories, monkeypatch
+):
+  stage = _with(collected, **{"collect.rows": 4})
+  completions = []
+  map_problems = experiment_lib.Experiment.map_problems
+
+  def recording(*arguments, **options):
+    read = map_problems(*arguments, **options)
+
+    def call(params, prompt, prompt_length, completion, *rest, **shared):
+      completions.append(completion)
+      return read(params, prompt, prompt_length, completion, *rest, **shared)
+
+    return call
+
+  monkeypatch.setattr(experiment_lib.Experiment, "map_problems", recording)
+  policy = stage.experiment.policy.init(jax.random.key(0))
+  again = batching.take(trajectories, np.array([0, 1, 2, 0, 1, 2, 0, 3, 3]))
+  states = frozen_trunk.thought_states(stage.experiment, policy, again)
+  # Two of the first problem in a piece, the one of the other in another.
+  assert [c.shape[:2] for c in completions] == [(1, 1), (1, 2)]
+  np.testing.assert_array_equal(states[0], states[6])
+  assert np.abs(states[0] - states[2]).max() > 0.1
 
 
 @pytest.mark.parametrize(

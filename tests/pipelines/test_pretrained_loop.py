@@ -40,7 +40,9 @@ def fixture_taught(model, tmp_path_factory, quick_compilation):
 @pytest.fixture(scope="module", name="finished")
 def fixture_finished(taught, tmp_path_factory):
   """A run from final answers alone that starts from what was exported."""
-  config = tiny_model.config(taught[2], loop__baselines=())
+  config = tiny_model.config(
+    taught[2], loop__baselines=(), collect__final_problems=5
+  )
   path = tmp_path_factory.mktemp("loop") / "run"
   loop.run(config, path)
   return config, path
@@ -98,7 +100,7 @@ def test_a_lone_stage_refuses_its_optimizer_and_no_other(tmp_path, model):
 
 @pytest.mark.slow
 def test_the_loop_runs_to_its_report(finished):
-  _, path = finished
+  config, path = finished
   found = results.read_results(path / "report" / "results.json")
   assert [s["name"] for s in found["stages"]] == [
     "warm-up",
@@ -106,6 +108,8 @@ def test_the_loop_runs_to_its_report(finished):
   ]
   stages = json.loads((path / "stages.json").read_text())
   assert stages["collect_0"]["pass_at_1"] > 0
+  assert stages["collect_0"]["trajectories"] == 8 * config.collect.rollouts
+  assert stages["collect_1"]["trajectories"] == 5 * config.collect.rollouts
 
 
 def test_a_warm_up_goes_on_from_the_files_weights(taught):

@@ -6,7 +6,7 @@ import jax
 import numpy as np
 import pytest
 
-from reasoning_rl.pipelines import config_file, train_prm
+from reasoning_rl.pipelines import collect, config_file, train_prm
 from reasoning_rl.pipelines import stage as stage_lib
 from reasoning_rl.pipelines.errors import ConfigError
 
@@ -60,10 +60,16 @@ def test_an_implicit_prm_begins_as_the_policys_language_model(tied, tmp_path):
       jax.tree.map(np.testing.assert_array_equal, start, policy)
 
 
-def test_an_unknown_kind_of_label_is_refused(collected):
-  collected.config.prm.label = "oracle"
-  with pytest.raises(ValueError, match="prm.label is 'oracle'"):
-    train_prm.labelled(collected, [0])
+def test_the_newest_iteration_may_teach_alone(collected, monkeypatch):
+  load, asked = collect.load, []
+  monkeypatch.setattr(
+    collect,
+    "load",
+    lambda stage, names: asked.append(list(names)) or load(stage, names),
+  )
+  for collected.config.prm.iterations in ("all", "newest"):
+    train_prm.labelled(collected, range(3))
+  assert asked == [[0, 1, 2], [2]]
 
 
 def test_the_orm_may_learn_for_fewer_steps(collected):
@@ -103,6 +109,8 @@ def test_nothing_labelled_is_a_sentence(collected, trajectories):
       "prm.until_first_error to False",
     ),
     (dict(kind="head", trunk="shared", extra_layers=1), "set it to 0, or prm"),
+    (dict(label="oracle"), "'oracle'; use 'soft' or 'hard'"),
+    (dict(iterations="last"), "'last'; use 'all' or 'newest'"),
   ],
 )
 def test_what_contradicts_itself_is_refused_at_the_start(

@@ -112,6 +112,8 @@ def test_adapters_alone_learn_what_they_would_within_the_whole(
   for name in ("loss", "grad_norm", "update_norm"):
     np.testing.assert_allclose(metrics[name], expected_metrics[name], rtol=1e-4)
   moved = jax.tree.map(lambda x, y: np.abs(x - y).max(), found.params, trained)
+  for statistics in ("centers", "spreads"):
+    assert moved["thought_head"].pop(statistics) == 0
   assert min(jax.tree.leaves(moved)) > 1e-3  # All of them learn.
 
 

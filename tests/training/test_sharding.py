@@ -41,7 +41,11 @@ def _transformer_shapes():
     "final_norm": {"scale": _shape(8)},
     "language_head": {"kernel": _shape(8, 16)},
     "value_head": head,
-    "thought_head": head,
+    "thought_head": {
+      **head,
+      "centers": _shape(2, 8),
+      "spreads": _shape(2, 8),
+    },
     "outcome_head": head,
     "implicit_head": {"scale": _shape(), "bias": _shape()},
   }
@@ -79,6 +83,7 @@ def test_the_default_rules_place_every_parameter_of_the_transformer():
   assert spec["language_head/kernel"] == PartitionSpec("fsdp", "tensor")
   # It may read more than D numbers.
   assert spec["thought_head/hidden/kernel"] == PartitionSpec(None, "tensor")
+  assert spec["thought_head/centers"] == PartitionSpec()
   assert spec["outcome_head/hidden/kernel"] == PartitionSpec("fsdp", "tensor")
   assert spec["thought_head/output/kernel"] == PartitionSpec("tensor", None)
   assert spec["outcome_head/hidden/bias"] == PartitionSpec()
