@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key
 
 EXCLUDED_LOGIT = -1e30
+_LIKELIEST = 256  # Tokens among which a nucleus is looked for first.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,14 +52,35 @@ def behavior_logits(
     least = jax.lax.top_k(logits, config.top_k)[0][:, -1:]
     logits = jnp.where(logits >= least, logits, EXCLUDED_LOGIT)
   if config.top_p < 1:
-    ordered = jnp.sort(logits, axis=-1, descending=True)
-    probabilities = jax.nn.softmax(ordered, axis=-1)
-    # A token is kept where the ones above it have not reached p yet.
-    above = jnp.cumsum(probabilities, axis=-1) - probabilities
-    kept = jnp.sum(above < config.top_p, axis=-1, keepdims=True)
-    least = jnp.take_along_axis(ordered, kept - 1, axis=-1)
+    least = _least_of_nucleus(logits, config.top_p)
     logits = jnp.where(logits >= least, logits, EXCLUDED_LOGIT)
   return logits
+
+
+def _least_of_nucleus(
+  logits: Float[Array, "R V"], top_p: float
+) -> Float[Array, "R 1"]:
+  """Returns the least logit among the fewest tokens that reach `top_p`.
+
+  Of a large vocabulary the likeliest few nearly always do: all are sorted only
+  where in some row they do not.
+  """
+  logits = jax.lax.stop_gradient(logits)  # Only to be compared with.
+  total = jax.nn.logsumexp(logits, axis=-1, keepdims=True)
+
+  def least(ordered):
+    # A token is kept where the ones above it have not reached p yet.
+    probabilities = jnp.exp(ordered - total)
+    above = jnp.cumsum(probabilities, axis=-1) - probabilities
+    kept = jnp.sum(above < top_p, axis=-1, keepdims=True)
+    return jnp.take_along_axis(ordered, kept - 1, axis=-1)
+
+  of_all = lambda: least(jnp.sort(logits, axis=-1, descending=True))
+  if logits.shape[-1] <= _LIKELIEST:
+    return of_all()
+  first = jax.lax.top_k(logits, _LIKELIEST)[0]
+  reached = jnp.exp(first - total).sum(axis=-1) >= top_p
+  return jax.lax.cond(jnp.all(reached), lambda: least(first), of_all)
 
 
 def sample(

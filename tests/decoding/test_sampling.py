@@ -57,6 +57,24 @@ def test_the_behavior_distribution_is_as_defined(config):
   np.testing.assert_array_equal(logits > sampling.EXCLUDED_LOGIT, kept)
 
 
+@pytest.mark.parametrize("flat_rows", [0, 1, 4])
+def test_the_nucleus_of_a_large_vocabulary_is_as_defined(flat_rows):
+  # Of peaked rows a few tokens reach p; of flat ones most of 3,000 have to.
+  scale = np.where(np.arange(4) < flat_rows, 0.5, 4.0)[:, None]
+  rng = np.random.default_rng(1)
+  logits = (scale * rng.normal(size=(4, 3000))).astype(np.float32)
+  for config in (
+    SamplingConfig(top_p=0.9),
+    SamplingConfig(temperature=0.7, top_k=900, top_p=0.95),
+  ):
+    expected = np.array([reference(row, config) for row in logits])
+    size = (expected > 0).sum(axis=1)
+    assert (size[:flat_rows] > 700).all() and (size[flat_rows:] < 250).all()
+    found = behavior_logits(logits, config)
+    np.testing.assert_allclose(jax.nn.softmax(found), expected, atol=1e-6)
+    np.testing.assert_array_equal(found > sampling.EXCLUDED_LOGIT, expected > 0)
+
+
 def test_the_nucleus_is_as_worked_by_hand():
   # 0.45 alone is short of 0.6; with 0.3 it is reached, in whatever order the
   # tokens stand. A p below the likeliest keeps that one.
