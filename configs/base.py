@@ -17,6 +17,7 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
   _add_task(config)
   _add_networks(config)
   _add_learning(config)
+  _add_search(config)
   _add_measuring(config)
   return config
 
@@ -255,7 +256,7 @@ def _add_policy_learning(config):
   config.loop.baselines = ("demonstrations", "rejection", "outcome")
 
 
-def _add_measuring(config):
+def _add_search(config):
   config.search = ml_collections.ConfigDict(
     dict(
       beam_candidates=8,  # Thoughts per expanded node of a beam search, A.
@@ -283,6 +284,9 @@ def _add_measuring(config):
       value_kind="score",  # Of an unvisited child; or "siblings", as mctx.
     )
   )
+
+
+def _add_measuring(config):
   config.preflight = ml_collections.ConfigDict(
     dict(
       # Prompts to compare first, as "ended:4" or "chat:0" (prompt_style and
@@ -304,6 +308,9 @@ def _add_measuring(config):
       samples=8,  # Of each problem, for sampled pass@1; 0: none.
       budgets=(1, 2, 4, 8, 16),  # Samples' worth of tokens; (): greedy alone.
       methods=("beam", "mcts"),  # Searches, beside sampling; see README.
+      # What a search answers: its best-scored solution's answer, or by "vote"
+      # the one with the largest sum of score times probability.
+      search_answer="best",
       # Of `search.value_error`: "mcts" and "gumbel" are measured with each, by
       # the answer they visit most.
       value_errors=(),

@@ -50,7 +50,14 @@ def _make_small(config):
   config.sft.max_steps = 0  # The start is the pretrained model.
   config.sft.validation_problems = 32
   config.collect.update(
-    problems=64, rollouts=8, labelled=32, label_rollouts=4, rows=64
+    problems=64,
+    # The PRM of test time: right before wrong solutions of one problem in 0.68
+    # of pairs from 64 problems, in 0.72 from 128, in 0.78 from 320.
+    final_problems=320,
+    rollouts=8,
+    labelled=32,
+    label_rollouts=4,
+    rows=64,
   )
   # A head on the frozen policy: its updates cost next to nothing, those of an
   # ORM do not.
@@ -60,18 +67,32 @@ def _make_small(config):
     label="soft",
     outcomes=True,
     certainty=True,
+    iterations="newest",
+    aggregation="product",
     steps=300,
     orm_steps=4,
     batch_size=256,
   )
+  config.prm.optimizer.update(learning_rate=1e-3, weight_decay=1.0)
   config.imitation.update(steps=5, batch_size=24)
   config.rl.update(steps=3, problems_per_step=8, rollouts=8)
   config.loop.update(iterations=1, baselines=(), orm=False)
-  config.search.update(beam_candidates=4, mcts_candidates=4)
+  # The second thought of two follows from the first: within a nucleus there is
+  # one, and what it saves buys wider beams. Four samples' worth are 93 tokens,
+  # and this beam search takes 74.
+  config.search.update(
+    beam_candidates=2,
+    beam_stretch=2.0,
+    mcts_candidates=4,
+    top_p=0.9,
+    aggregation="product",
+  )
   config.evaluate.update(
-    problems=400,
+    problems=300,
+    first_problem=50_000,  # Those before were read with other PRMs.
+    search_answer="vote",
     samples=1,
-    validation_problems=32,
+    validation_problems=96,
     budgets=(1, 4),
     methods=("beam",),
     rows=64,
@@ -87,7 +108,6 @@ def _learn_fast(config):
   config.imitation.optimizer.update(
     learning_rate=5e-4, warmup_steps=1, weight_decay=0.0
   )
-  config.prm.optimizer.update(learning_rate=1e-3, weight_decay=1.0)
   config.rl.optimizer.update(
     learning_rate=2e-4, warmup_steps=1, weight_decay=0.0
   )
@@ -97,7 +117,7 @@ def _make_gpu(config):
   """Sizes for one data-centre GPU."""
   config.model.dtype = "bfloat16"
   config.collect.update(
-    problems=2048, labelled=2048, label_rollouts=8, rows=2048
+    problems=2048, final_problems=0, labelled=2048, label_rollouts=8, rows=2048
   )
   config.prm.update(steps=400, orm_steps=50, batch_size=256)
   config.imitation.update(steps=40, batch_size=64)

@@ -25,6 +25,7 @@ from reasoning_rl.pipelines import (
   fates,
   learning,
   measure,
+  methods,
   problem_batch,
   trees,
 )
@@ -312,6 +313,9 @@ class _Evaluation:
     """Returns accuracy, cost and finds of a method by budget."""
     experiment, config = self._experiment, self._stage.config.evaluate
     params, rng = self._searched_with()
+    votes = ""
+    if config.search_answer == "vote":
+      votes = "samples" if method in methods.SAMPLES else "different"
     at, each = {}, (samples.mean_tokens, samples.mean_thoughts)
     for budgets, limits in search_lib.runs(
       experiment, method, self._budgets, *each
@@ -324,7 +328,7 @@ class _Evaluation:
       )
       for budget, pieces in zip(budgets, by_budget, strict=True):
         values, cost = measure.search_point(
-          experiment, self._heldout, pieces, how, self._solved
+          experiment, self._heldout, pieces, how, self._solved, votes
         )
         at[budget] = (values, cost, pieces)
     return at

@@ -256,11 +256,12 @@ def judge(
   found: Sequence[extract.Solution],
   scores: Sequence[float],
   solved: bool,
+  rule: accuracy.VotingRule = accuracy.best_of_n,
 ) -> float:
   """Returns 1 if a search's complete solutions solve the problem, else 0.
 
-  The best-scored one answers, as in best-of-N. Where reaching the goal is
-  visible, any right one counts.
+  By default the best-scored one answers, as in best-of-N. Where reaching the
+  goal is visible, any right one counts.
   """
   texts = [experiment.completion_text(list(s.tokens)) for s in found]
   verdicts = verdicts_lib.judge_many(
@@ -270,7 +271,7 @@ def judge(
   if solved or not found:
     return float(any(right))
   answers = [experiment.task.extract_answer(text) for text in texts]
-  chosen = accuracy.best_of_n(answers, scores)
+  chosen = rule(answers, scores)
   return float(
     any(r for a, r in zip(answers, right, strict=True) if a == chosen)
   )
@@ -295,8 +296,21 @@ def search_point(
   pieces: Sequence[search_lib.Found],
   how: str,
   solved: bool,
+  votes: str = "",
 ) -> tuple[Float[np.ndarray, " B"], accounting.Cost]:
-  """Returns each problem's accuracy at one budget, and the mean cost."""
+  """Returns each problem's accuracy at one budget, and the mean cost.
+
+  Args:
+    experiment: The run.
+    problems: What was searched.
+    pieces: What was found.
+    how: PRM aggregation of a solution's score.
+    solved: See `judge`.
+    votes: What answers: "" the best-scored solution; of "samples" the answer
+      whose solutions have the largest sum of scores; of "different" solutions,
+      of which each stands for all samples that would say it, that with the
+      largest sum of score times the policy's probability.
+  """
   by_id: dict[int, float] = {}
   costs: dict[int, tuple[float, float, float]] = {}
   problem_of = dict(
@@ -307,8 +321,12 @@ def search_point(
     scores = iter(solution_scores(every, how).tolist())
     for row, key in enumerate(piece.tree.problem_id.tolist()):
       mine = piece.solutions[row]
+      weights = [next(scores) for _ in mine]
+      if votes == "different":
+        weights = _times_probability(mine, weights)
+      rule = accuracy.weighted_vote if votes else accuracy.best_of_n
       by_id[key] = judge(
-        experiment, problem_of[key], mine, [next(scores) for _ in mine], solved
+        experiment, problem_of[key], mine, weights, solved, rule
       )
       costs[key] = (
         float(piece.policy_tokens[row]),
@@ -330,6 +348,12 @@ def search_point(
     seconds=float(np.mean([piece.seconds for piece in pieces])),
   )
   return np.array([by_id[key] for key in keys]), cost
+
+
+def _times_probability(found, scores) -> list[float]:
+  """Returns scores times the solutions' probabilities, but for a constant."""
+  logprobs = np.array([sum(s.policy_logprobs) for s in found], np.float64)
+  return (scores * np.exp(logprobs - logprobs.max(initial=-np.inf))).tolist()
 
 
 def sampling_cost(

@@ -61,6 +61,11 @@ def check(config: ml_collections.ConfigDict) -> None:
   errors = (search.value_error, *evaluate.value_errors)
   if not all(0 <= error <= 1 for error in errors):
     raise ValueError(f"search.value_error is a share, not {errors}.")
+  if evaluate.search_answer not in ("best", "vote"):
+    raise ValueError(
+      f"evaluate.search_answer is {evaluate.search_answer!r}; use 'best' or"
+      " 'vote'."
+    )
   unknown = set(evaluate.methods) - set(METHODS)
   if unknown:
     raise ValueError(

@@ -1,10 +1,12 @@
 """Tests of how a search's solutions become an answer."""
 
 import pathlib
+import types
 
+import numpy as np
 import pytest
 
-from reasoning_rl.pipelines import config_file, measure
+from reasoning_rl.pipelines import config_file, measure, search
 from reasoning_rl.pipelines import experiment as experiment_lib
 from reasoning_rl.search import extract
 
@@ -50,6 +52,42 @@ def test_the_best_scored_solution_answers(experiment):
   assert judge((right, -0.1, 0.5), (no_answer, -0.1, 0.9)) == 1
   assert judge((no_answer, -0.1, 0.9)) == 0
   assert judge() == 0
+
+
+@pytest.mark.parametrize(
+  ("votes", "expected"),
+  [("", [0, 0]), ("samples", [0, 1]), ("different", [1, 0])],
+)
+def test_a_search_answers_by_its_best_solution_or_by_vote(
+  experiment, votes, expected
+):
+  problems = experiment.problems("validation", 0, 2)
+  said = []
+  for problem in problems.problems:
+    right = experiment.task.demonstration(problem)
+    wrong = (*right[:-1], f"={(int(problem.answer) + 1) % 5}\n")
+    said.append((right, wrong))
+  (right, wrong), (other_right, other_wrong) = said
+  make = lambda *each: _solution(experiment, *each)
+  solutions = [
+    # 0.4 against 2 · 0.9 · e⁻² = 0.24.
+    [make(wrong, -3.0, 0.9), make(right, -1.0, 0.4), make(wrong, -3.0, 0.9)],
+    # 2 · 0.5 against 0.9, and with probabilities 0.37 against 0.9.
+    [make(other_right, -2.0, 0.5)] * 2 + [make(other_wrong, -1.0, 0.9)],
+  ]
+  one = np.ones(2)
+  piece = search.Found(
+    solutions=solutions,
+    tree=types.SimpleNamespace(problem_id=problems.problem_id),
+    policy_tokens=one,
+    prm_tokens=one,
+    pool_bytes=one,
+    seconds=1.0,
+  )
+  values, _ = measure.search_point(
+    experiment, problems, [piece], "last", False, votes
+  )
+  np.testing.assert_array_equal(values, expected)
 
 
 def test_where_the_goal_is_visible_any_right_solution_counts(experiment):
