@@ -177,7 +177,8 @@ def _add_learning(config):
 def _add_reward_models(config):
   config.collect = ml_collections.ConfigDict()
   config.collect.problems = 3072  # Training problems searched per iteration.
-  # Of the last collection, for the PRM of test time; 0: as many.
+  # Of the last collection, for the reward models of test time; 0: as many. More
+  # teach a PRM more if `prm.outcomes` has solutions without labels teach.
   config.collect.final_problems = 0
   config.collect.rollouts = 4  # Solutions per problem, G.
   config.collect.labelled = 3072  # Problems with one labelled solution.
@@ -200,8 +201,8 @@ def _add_reward_models(config):
   # Solutions without Monte-Carlo labels teach as well, the ORM too: each is one
   # completion of all of its prefixes, and its outcome their soft label.
   config.prm.outcomes = False
-  # Whose solutions teach: "all" iterations', or the "newest" policy's alone. A
-  # head reads that policy's states, and of others' solutions learns other ones.
+  # Whose solutions teach: those of "all" iterations, or of the "newest" alone.
+  # A head on the policy learns worse with an older policy's beside its own.
   config.prm.iterations = "all"
   config.prm.aggregation = (
     "min"  # A solution's score: min, product, last, mean.
@@ -309,7 +310,8 @@ def _add_measuring(config):
       budgets=(1, 2, 4, 8, 16),  # Samples' worth of tokens; (): greedy alone.
       methods=("beam", "mcts"),  # Searches, beside sampling; see README.
       # What a search answers: its best-scored solution's answer, or by "vote"
-      # the one with the largest sum of score times probability.
+      # the one with the largest sum of score times probability. For short
+      # solutions: of long ones the likeliest alone would count.
       search_answer="best",
       # Of `search.value_error`: "mcts" and "gumbel" are measured with each, by
       # the answer they visit most.

@@ -63,7 +63,8 @@ def _least_of_nucleus(
   """Returns the least logit among the fewest tokens that reach `top_p`.
 
   Of a large vocabulary the likeliest few nearly always do: all are sorted only
-  where in some row they do not.
+  where in some row, one that has ended included, they do not. A row's result is
+  the same either way.
   """
   logits = jax.lax.stop_gradient(logits)  # Only to be compared with.
   total = jax.nn.logsumexp(logits, axis=-1, keepdims=True)
@@ -79,8 +80,12 @@ def _least_of_nucleus(
   if logits.shape[-1] <= _LIKELIEST:
     return of_all()
   first = jax.lax.top_k(logits, _LIKELIEST)[0]
-  reached = jnp.exp(first - total).sum(axis=-1) >= top_p
-  return jax.lax.cond(jnp.all(reached), lambda: least(first), of_all)
+  reached = jnp.exp(first - total).sum(axis=-1, keepdims=True) >= top_p
+  return jax.lax.cond(
+    jnp.all(reached),
+    lambda: least(first),
+    lambda: jnp.where(reached, least(first), of_all()),
+  )
 
 
 def sample(

@@ -301,6 +301,8 @@ class Network:
     shapes = jax.eval_shape(self.init, jax.random.key(0))
     if not (self.config.tied_embedding and "language" in self.config.heads):
       del shapes["token_embedding"]
+    for statistics in ("centers", "spreads"):
+      shapes.get("thought_head", {}).pop(statistics, None)
     return sum(leaf.size for leaf in jax.tree.leaves(shapes))
 
 

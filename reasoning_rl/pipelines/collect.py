@@ -48,7 +48,7 @@ def collect(
   weights: str,
   name: str = "",
   labelled: int | None = None,
-  problems: int | None = None,
+  problems: int = 0,
 ) -> dict[str, Any]:
   """Writes the labelled trajectories of an iteration; returns a summary.
 
@@ -59,7 +59,7 @@ def collect(
     weights: Names the policy in the lineage.
     name: Names the dataset; by default the iteration.
     labelled: Problems with a labelled solution; by default as the config says.
-    problems: How many; by default as the config says.
+    problems: How many; 0: as the config says.
   """
   name = name or str(iteration)
   config = stage.config.collect

@@ -1,6 +1,6 @@
 """What a tree search says when it must commit itself, and values mislead it.
 
-Everywhere else a search answers with its best-scored solution. Here it answers
+Everywhere else a search answers by the scores of its solutions. Here it answers
 with the path it has visited most, as a planner acts, and its values are mixed
 with their opposites: with a miscalibrated value a plain PUCT search gets worse
 as its budget grows (arXiv:2603.21162).

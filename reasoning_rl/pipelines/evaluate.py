@@ -77,6 +77,7 @@ class _Evaluation:
     config = stage.config.evaluate
     self._budgets = tuple(config.budgets)
     self._solved = stage.config.task.name == "countdown"
+    self._votes = config.search_answer == "vote" and not self._solved
     self._heldout = heldout_problems(stage)
     self._policies = {
       name: available.policy(stage, name) for _, _, name in models.policies
@@ -165,10 +166,10 @@ class _Evaluation:
   def _say_no_prm(self) -> None:
     """Says what is not measured, and what to do about it."""
     sentence = "There is no PRM here: no weighted votes, no best-of-N"
-    methods = ", ".join(self._stage.config.evaluate.methods)
-    if self._budgets and methods:
+    searches = ", ".join(self._stage.config.evaluate.methods)
+    if self._budgets and searches:
       sentence += (
-        f", no searches ({methods}). Name one with --config.inputs.prm=DIR, or"
+        f", no searches ({searches}). Name one with --config.inputs.prm=DIR, or"
         " have scripts/train_sft.py, collect.py and train_prm.py make one in"
         " this workdir first"
       )
@@ -265,6 +266,11 @@ class _Evaluation:
   def _search_curves(self, samples, how, curves) -> list[Any]:
     """Measures each search at every budget; returns trees to draw."""
     drawn = []
+    if self._votes:
+      self._notes.append(
+        "A search answers by vote, with each solution's score times its"
+        " probability; the trees show the best-scored one."
+      )
     for method in self._stage.config.evaluate.methods:
       at = self._search(method, samples, how)
       points = []
@@ -314,7 +320,7 @@ class _Evaluation:
     experiment, config = self._experiment, self._stage.config.evaluate
     params, rng = self._searched_with()
     votes = ""
-    if config.search_answer == "vote":
+    if self._votes:
       votes = "samples" if method in methods.SAMPLES else "different"
     at, each = {}, (samples.mean_tokens, samples.mean_thoughts)
     for budgets, limits in search_lib.runs(

@@ -23,8 +23,8 @@ from reasoning_rl.decoding import scoring
 from reasoning_rl.pipelines import experiment as experiment_lib
 from reasoning_rl.pipelines import reading
 
-# Of a number's variance: below it, what it says is rounding.
-_LEAST_VARIANCE = 1e-6
+_LEAST_VARIANCE = 1e-6  # Of a number; or what its rounding gives.
+_FEWEST = 32  # Thoughts of a kind that has statistics of its own.
 
 
 def applies(experiment: experiment_lib.Experiment) -> bool:
@@ -43,9 +43,10 @@ def standardized(
 ) -> Any:
   """Returns parameters whose thought head reads standard numbers.
 
-  Of the last thoughts of solutions, and of all before them, each number that
-  the head computes with then has mean 0 and variance 1; one that never changes
-  is 0.
+  Of the last thoughts of solutions, and of all before them, each number has
+  mean 0 and variance 1 in the units of its kind; one that never changes is 0.
+  The head goes by the nearest kind: a last thought that was cut off in the
+  middle may be read as one of the others.
 
   Args:
     params: With a thought head.
@@ -54,12 +55,16 @@ def standardized(
     thought_count: Thoughts of each solution.
   """
   is_last = np.arange(mask.shape[1])[None] == thought_count[:, None] - 1
-  kinds = [
-    states[mask & kind].astype(np.float64) for kind in (~is_last, is_last)
-  ]
-  # Of a kind that there is not, nothing is known but what the other one says.
-  kinds = [kind if len(kind) else states[mask] for kind in kinds]
-  spread = lambda kind: np.sqrt(kind.var(axis=0) + _LEAST_VARIANCE)
+  counted, is_last = states[mask].astype(np.float64), is_last[mask]
+  kinds = [counted[is_last == kind] for kind in (False, True)]
+  # A few thoughts of a kind say nothing of its spread: all stand for them.
+  kinds = [kind if len(kind) >= _FEWEST else counted for kind in kinds]
+  rounding = np.square(float(jnp.finfo(states.dtype).eps))
+
+  def spread(kind):
+    least = np.maximum(_LEAST_VARIANCE, rounding * np.square(kind).max(axis=0))
+    return np.sqrt(np.maximum(kind.var(axis=0), least))
+
   stack = lambda rows: jnp.asarray(np.stack(rows), jnp.float32)
   head = dict(
     params["thought_head"],

@@ -307,10 +307,13 @@ def search_point(
     how: PRM aggregation of a solution's score.
     solved: See `judge`.
     votes: What answers: "" the best-scored solution; of "samples" the answer
-      whose solutions have the largest sum of scores; of "different" solutions,
-      of which each stands for all samples that would say it, that with the
-      largest sum of score times the policy's probability.
+      whose solutions have the largest sum of scores (arXiv:2206.02336); of
+      "different" solutions that with the largest sum of score times probability
+      under the policy, at temperature 1: a sum of probabilities is the weighted
+      sum of arXiv:2203.11171, and the product is ours.
   """
+  if votes not in ("", "samples", "different"):
+    raise ValueError(f"votes is {votes!r}; use '', 'samples' or 'different'.")
   by_id: dict[int, float] = {}
   costs: dict[int, tuple[float, float, float]] = {}
   problem_of = dict(

@@ -27,29 +27,29 @@ def each(
 
   Args:
     experiment: The run.
-    found: The solutions, those of a problem together.
+    found: The solutions, those of a problem together; a problem has one prompt.
     read: `read(prompt, prompt_length, completion, completion_length,
       thought_end, shared=)` of B problems with G solutions each; gives arrays
       of [B, G, ...].
     rows: Most solutions read at once.
   """
   first, which = _different(found)
+  group = _groups(np.asarray(found.problem_id), first)
   shared = experiment.shared(found.prompt, found.prompt_length)
   places, said = [], []
-  for group in _groups(np.asarray(found.problem_id)[first]):
-    problems, width = group.shape
-    for piece, _ in experiment.pieces(problems, max(1, rows // width)):
-      index = first[group[piece]]
-      of_piece = read(
-        found.prompt[index[:, 0]],
-        found.prompt_length[index[:, 0]],
-        found.completion[index],
-        found.completion_length[index],
-        found.thought_end[index],
-        shared=shared,
-      )
-      places.append(group[piece].reshape(-1))
-      said.append(jax.tree.map(_rows, of_piece))
+  problems, width = group.shape
+  for piece, _ in experiment.pieces(problems, max(1, rows // width)):
+    index = first[group[piece]]
+    of_piece = read(
+      found.prompt[index[:, 0]],
+      found.prompt_length[index[:, 0]],
+      found.completion[index],
+      found.completion_length[index],
+      found.thought_end[index],
+      shared=shared,
+    )
+    places.append(group[piece].reshape(-1))
+    said.append(jax.tree.map(_rows, of_piece))
   order = np.concatenate(places)
 
   def whole(*parts):
@@ -72,27 +72,28 @@ def _different(
   real = np.asarray(masking.length_mask(found.completion_length, size))
   ids, ends = np.asarray(found.problem_id)[:, None], found.thought_end
   rows = np.concatenate([ids, np.where(real, found.completion, -1), ends], 1)
-  _, first, which = np.unique(
-    rows, axis=0, return_index=True, return_inverse=True
-  )
-  order = np.argsort(first)  # A problem's solutions lie together.
-  return first[order], np.argsort(order)[which.reshape(-1)]
+  place: dict[bytes, int] = {}
+  which = [place.setdefault(row.tobytes(), len(place)) for row in rows]
+  _, first = np.unique(which, return_index=True)
+  return first, np.array(which)
 
 
 def _groups(
-  problem_id: Int[np.ndarray, " N"],
-) -> list[Int[np.ndarray, "B G"]]:
-  """Returns the places of each run of one problem, short and long ones apart.
+  problem_id: Int[np.ndarray, " R"], first: Int[np.ndarray, " N"]
+) -> Int[np.ndarray, "B G"]:
+  """Returns the places of the different solutions, in groups of one problem.
 
-  A run repeats its last place to be as long as the others of its group. Lengths
-  are told apart by powers of two and from a quarter of the longest on: few are
-  read twice, and three shapes are compiled at most.
+  A problem with more than G has several groups, and the last one repeats its
+  last place. G is half of the most solutions of a problem, equal ones counted:
+  one shape for all that a run reads, with little read twice.
   """
-  start = np.flatnonzero(np.diff(problem_id, prepend=problem_id[0] - 1))
-  count = np.diff(start, append=len(problem_id))
-  width = np.ceil(np.log2(np.maximum(count, count.max() / 4)))
-  groups = []
-  for now in (width == each for each in np.unique(width)):
-    place = np.arange(count[now].max())[None]
-    groups.append(start[now, None] + np.minimum(place, count[now, None] - 1))
-  return groups
+  ends = lambda ids: np.flatnonzero(np.diff(ids, append=ids[-1] - 1)) + 1
+  most = np.diff(ends(problem_id), prepend=0).max()
+  width = max(1, most // 2)
+  end = ends(problem_id[first])
+  groups = [
+    np.minimum(np.arange(start, start + width), stop - 1)
+    for begin, stop in zip([0, *end[:-1]], end, strict=True)
+    for start in range(begin, stop, width)
+  ]
+  return np.stack(groups)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import pathlib
 from collections.abc import Sequence
 from typing import Any
@@ -25,7 +24,6 @@ from reasoning_rl.pipelines import (
 from reasoning_rl.pipelines import fit as fit_lib
 from reasoning_rl.pipelines import stage as stage_lib
 from reasoning_rl.pipelines.errors import ConfigError
-from reasoning_rl.training import checkpoint as checkpoint_lib
 
 
 def run(config: ml_collections.ConfigDict, path: pathlib.Path) -> None:
@@ -65,16 +63,11 @@ def _train(stage, name, iterations, policy):
   )
   on_policy = is_prm and experiment.shared_trunk
   num_steps = config.steps if is_prm else config.orm_steps or config.steps
-  directory = stage.prm_directory(name)
-
-  @functools.cache  # Read when they are first asked for, if they are.
-  def states():
-    return frozen_trunk.thought_states(experiment, start, found)
-
-  is_fresh = checkpoint_lib.latest_step(directory) is None
-  if on_policy and num_steps and is_fresh:
+  states = None
+  if on_policy and num_steps:
+    states = frozen_trunk.thought_states(experiment, start, found)
     start = frozen_trunk.standardized(
-      start, states(), found.label_mask, found.thought_count
+      start, states, found.label_mask, found.thought_count
     )
   loss_fn, batch_at = _lessons(experiment, network, found, stream, states)
   task = fit_lib.Fit(
@@ -89,7 +82,7 @@ def _train(stage, name, iterations, policy):
     adapters=experiment.adapters,
     accumulate=config.accumulate,
   )
-  stage.fit(task, start, directory, stream)
+  stage.fit(task, start, stage.prm_directory(name), stream)
   return {
     "steps": num_steps,
     "trajectories": len(found.problem_id),
@@ -100,21 +93,17 @@ def _train(stage, name, iterations, policy):
 
 def _lessons(experiment, network, found, stream, states):
   """Returns the loss of a reward model and its batches, drawn by a stream."""
-  config = experiment.config.prm
-  is_prm = stream == stage_lib.STREAMS["prm"]
-  if is_prm and frozen_trunk.applies(experiment):
-
-    @functools.cache  # An update that is not made reads nothing.
-    def rows():
-      source = types.ThoughtStates(
-        states=states(), labels=found.labels, label_mask=found.label_mask
-      )
-      return batches.row_fn(experiment, source, config.batch_size, stream)
-
-    return losses.thought_head(network), lambda *at: rows()(*at)
+  batch_size = experiment.config.prm.batch_size
+  if states is not None and frozen_trunk.applies(experiment):
+    source = types.ThoughtStates(
+      states=states, labels=found.labels, label_mask=found.label_mask
+    )
+    rows = batches.row_fn(experiment, source, batch_size, stream)
+    return losses.thought_head(network), rows
   source = batching.thought_labels(found)
+  is_prm = stream == stage_lib.STREAMS["prm"]
   make_loss = losses.thought if is_prm else losses.outcome
-  rows = batches.batch_fn(experiment, source, config.batch_size, stream)
+  rows = batches.batch_fn(experiment, source, batch_size, stream)
   return make_loss(network), rows
 
 

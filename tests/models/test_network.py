@@ -266,9 +266,9 @@ def test_parameters_are_counted_that_a_token_is_multiplied_with():
   network = make_network(heads=("language",))
   table = network.config.vocab_size * 16  # Tied: it is the language head.
   assert network.num_params() == 2 * block + 16 + table
-  # The head: two kinds of 16 + 16, 16·16 + 16 and 16 + 1.
+  # The head: 16·16 + 16 and 16 + 1; its statistics multiply nothing.
   network = make_network(heads=("thought",))
-  assert network.num_params() == 2 * block + 16 + 64 + 272 + 17
+  assert network.num_params() == 2 * block + 16 + 272 + 17
 
 
 @pytest.mark.parametrize(

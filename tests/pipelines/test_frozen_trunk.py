@@ -3,6 +3,7 @@
 import dataclasses
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -10,7 +11,7 @@ from reasoning_rl.data import batching
 from reasoning_rl.models import network as network_lib
 from reasoning_rl.models import transformer
 from reasoning_rl.pipelines import experiment as experiment_lib
-from reasoning_rl.pipelines import frozen_trunk, train_prm
+from reasoning_rl.pipelines import frozen_trunk, reading, train_prm
 from reasoning_rl.pipelines import stage as stage_lib
 from reasoning_rl.training import sharding as sharding_lib
 
@@ -69,24 +70,20 @@ def test_a_head_keeps_the_statistics_of_what_it_learnt_from(collected):
   head = train_prm.load(stage, "prm_0")["thought_head"]
   found = train_prm.labelled(stage, [0])
   states = frozen_trunk.thought_states(stage.experiment, policy, found)
-  place = np.arange(states.shape[1])[None]
-  last = place == found.thought_count[:, None] - 1
-  assert (found.label_mask & ~last).any()
-  for kind, is_kind in enumerate((~last, last)):
-    counted = states[found.label_mask & is_kind]
-    center, spread = head["centers"][kind], head["spreads"][kind]
+  counted = states[found.label_mask]
+  for center, spread in zip(head["centers"], head["spreads"], strict=True):
     np.testing.assert_allclose(center, counted.mean(axis=0), atol=1e-5)
     np.testing.assert_allclose(spread, counted.std(axis=0), atol=1e-3)
 
 
 @pytest.fixture
 def two_kinds():
-  """Returns states of 40 solutions of 2 thoughts, of numbers unlike in size."""
+  """Returns states of 80 solutions of 2 thoughts, of numbers unlike in size."""
   rng = np.random.default_rng(0)
   size = 16
   centers = rng.normal(0, [[50.0], [50.0]], (2, size))
   spreads = np.exp(rng.normal(0, 2, (2, size)))
-  away = rng.normal(size=(40, 3, size))
+  away = rng.normal(size=(80, 3, size))
   kind = np.array([0, 1, 1])  # A solution's third place is empty.
   return (centers[kind] + spreads[kind] * away).astype(np.float32)
 
@@ -111,8 +108,8 @@ def _computed(states, params, network):
   )
 
 
-@pytest.mark.parametrize("lacks_one", [False, True])
-def test_each_kind_of_thought_is_read_in_its_own_units(two_kinds, lacks_one):
+@pytest.mark.parametrize("others", [80, 9, 0])
+def test_each_kind_of_thought_is_read_in_its_own_units(two_kinds, others):
   network = network_lib.Network(
     transformer.NetworkConfig(
       vocab_size=5, model_size=16, num_layers=1, heads=("language", "thought")
@@ -121,14 +118,33 @@ def test_each_kind_of_thought_is_read_in_its_own_units(two_kinds, lacks_one):
   params = network.init(jax.random.key(0))
   mask = np.ones(two_kinds.shape[:2], bool)
   mask[:, 2] = False
-  mask[:, 0] &= not lacks_one
+  mask[others:, 0] = False
   mask[::4] = False  # What no label counts of has no say.
   states = np.where(mask[..., None], two_kinds, 1e6)
   count = np.full(len(states), 2)
   read = frozen_trunk.standardized(params, states, mask, count)
-  numbers = _computed(states[mask].reshape(30, -1, 16), read, network)
-  np.testing.assert_allclose(numbers.mean(axis=0), 0, atol=1e-3)
-  np.testing.assert_allclose(numbers.std(axis=0), 1, atol=1e-2)
+  kinds = [mask & (np.arange(3) == kind) for kind in (0, 1)]
+  for kind in kinds[others < 32 :]:
+    numbers = _computed(states[kind][None], read, network)[0]
+    np.testing.assert_allclose(numbers.mean(axis=0), 0, atol=1e-3)
+    np.testing.assert_allclose(numbers.std(axis=0), 1, atol=1e-2)
+  if 0 < others < 32:  # Too few for statistics of their own.
+    numbers = _computed(states[kinds[0]][None], read, network)[0]
+    assert 1 < np.abs(numbers).max() < 20
+
+
+def test_what_is_only_rounding_is_not_blown_up():
+  params = {"thought_head": {}}
+  rng = np.random.default_rng(0)
+  states = 50 + rng.choice([0, 0.25], (64, 1, 4))  # Neighbours in bfloat16.
+  states = states.astype(jnp.bfloat16)
+  read = frozen_trunk.standardized(
+    params, states, np.ones((64, 1), bool), np.ones(64, np.int64)
+  )
+  head = jax.tree.map(np.asarray, read["thought_head"])
+  assert np.abs(head["centers"] - 50.125).max() < 0.05
+  away = (states.astype(np.float32) - head["centers"][1]) / head["spreads"][1]
+  assert np.abs(away).max() < 0.5
 
 
 # Groups of one size, of two sizes, of one row, a problem met again, and one
@@ -196,10 +212,33 @@ def test_a_solution_found_again_is_not_read_again(
   policy = stage.experiment.policy.init(jax.random.key(0))
   again = batching.take(trajectories, np.array([0, 1, 2, 0, 1, 2, 0, 3, 3]))
   states = frozen_trunk.thought_states(stage.experiment, policy, again)
-  # Two of the first problem in a piece, the one of the other in another.
-  assert [c.shape[:2] for c in completions] == [(1, 1), (1, 2)]
+  # Two of the first problem, and that of the other; the first has seven rows.
+  assert [c.shape[:2] for c in completions] == [(1, 3)] * 2
   np.testing.assert_array_equal(states[0], states[6])
   assert np.abs(states[0] - states[2]).max() > 0.1
+
+
+def test_many_solutions_of_a_problem_are_read_in_several_groups(
+  collected, trajectories, monkeypatch
+):
+  stage = _with(collected)
+  read = []
+
+  def each_row(prompt, prompt_length, completion, length, end, *, shared):
+    del prompt, prompt_length, length, end, shared
+    read.append(completion)
+    return {"first": completion[..., 0], "all": completion}
+
+  counts = np.array([1, 8, 1, 2, 7, 1, 3, 1, 5, 2])
+  found = batching.take(trajectories, np.zeros(counts.sum(), int))
+  rng = np.random.default_rng(0)
+  found.completion[:] = rng.integers(0, 1000, found.completion.shape)
+  found = found.replace(problem_id=np.repeat(np.arange(len(counts)), counts))
+  said = reading.each(stage.experiment, found, each_row, 4)
+  np.testing.assert_array_equal(said["all"], found.completion)
+  np.testing.assert_array_equal(said["first"], found.completion[:, 0])
+  # Four at once: twice for 8, 7 and 5.
+  assert [completion.shape[:2] for completion in read] == [(1, 4)] * 13
 
 
 @pytest.mark.parametrize(

@@ -61,9 +61,9 @@ def test_the_best_scored_solution_answers(experiment):
 def test_a_search_answers_by_its_best_solution_or_by_vote(
   experiment, votes, expected
 ):
-  problems = experiment.problems("validation", 0, 2)
+  problems = experiment.problems("validation", 0, 3)
   said = []
-  for problem in problems.problems:
+  for problem in problems.problems[:2]:
     right = experiment.task.demonstration(problem)
     wrong = (*right[:-1], f"={(int(problem.answer) + 1) % 5}\n")
     said.append((right, wrong))
@@ -75,7 +75,8 @@ def test_a_search_answers_by_its_best_solution_or_by_vote(
     # 2 · 0.5 against 0.9, and with probabilities 0.37 against 0.9.
     [make(other_right, -2.0, 0.5)] * 2 + [make(other_wrong, -1.0, 0.9)],
   ]
-  one = np.ones(2)
+  one = np.ones(3)
+  solutions.append([])  # Nothing was found there.
   piece = search.Found(
     solutions=solutions,
     tree=types.SimpleNamespace(problem_id=problems.problem_id),
@@ -87,7 +88,7 @@ def test_a_search_answers_by_its_best_solution_or_by_vote(
   values, _ = measure.search_point(
     experiment, problems, [piece], "last", False, votes
   )
-  np.testing.assert_array_equal(values, expected)
+  np.testing.assert_array_equal(values, [*expected, 0])
 
 
 def test_where_the_goal_is_visible_any_right_solution_counts(experiment):
