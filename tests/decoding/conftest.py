@@ -129,11 +129,15 @@ def _make(kind: str, heads: tuple[str, ...], seed: int) -> Tiny:
       **slides,
     )
   )
-  rng = np.random.default_rng(seed)
+  rng, of_statistics = np.random.default_rng(seed), np.random.default_rng(seed)
 
   def fill(path, x):
     # Fresh parameters make all tokens nearly alike; these do not.
     name = jax.tree_util.keystr(path)
+    if "centers" in name or "spreads" in name:
+      least, most = (-0.5, 0.5) if "centers" in name else (0.5, 1.5)
+      statistics = of_statistics.uniform(least, most, x.shape)
+      return jnp.asarray(statistics, jnp.float32)
     size = 0.4 if "embedding" in name else 0.3
     mean = 1.0 if "scale" in name else 0.0
     if "implicit_head" in name:

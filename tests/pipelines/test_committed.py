@@ -45,7 +45,7 @@ def test_the_most_visited_solution_answers(experiment, monkeypatch):
   )
   # What stands for a verdict tells which solution was judged.
   tell = lambda found: float(sum(found[0].tokens)) if found else -1.0
-  judge = lambda experiment, problem, found, scores, solved: tell(found)
+  judge = lambda experiment, problem, found, *rest: tell(found)
   monkeypatch.setattr(measure, "judge", judge)
   rng = experiment.rng(2)
   curves, per_problem = committed.curves(
