@@ -319,9 +319,7 @@ class _Evaluation:
     """Returns accuracy, cost and finds of a method by budget."""
     experiment, config = self._experiment, self._stage.config.evaluate
     params, rng = self._searched_with()
-    votes = ""
-    if self._votes:
-      votes = "samples" if method in methods.SAMPLES else "different"
+    votes = methods.votes(config.search_answer, method)
     at, each = {}, (samples.mean_tokens, samples.mean_thoughts)
     for budgets, limits in search_lib.runs(
       experiment, method, self._budgets, *each

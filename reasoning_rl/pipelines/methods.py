@@ -27,6 +27,18 @@ TREE = (
 METHODS = (*FRONTIER, *TREE)
 
 
+def votes(answer: str, method: str) -> str:
+  """Returns what votes in a search, as `measure.search_point` names it.
+
+  Args:
+    answer: `evaluate.search_answer`.
+    method: The search.
+  """
+  if answer == "best":
+    return ""
+  return "samples" if method in SAMPLES else "different"
+
+
 def check(config: ml_collections.ConfigDict) -> None:
   """Refuses now what a search would refuse after all the learning."""
   search, evaluate = config.search, config.evaluate
@@ -65,6 +77,11 @@ def check(config: ml_collections.ConfigDict) -> None:
     raise ValueError(
       f"evaluate.search_answer is {evaluate.search_answer!r}; use 'best' or"
       " 'vote'."
+    )
+  if config.collect.final_problems < 0:
+    raise ValueError(
+      f"collect.final_problems is {config.collect.final_problems}: give 0 (as"
+      " many as collect.problems) or more."
     )
   unknown = set(evaluate.methods) - set(METHODS)
   if unknown:

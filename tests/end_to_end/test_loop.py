@@ -273,6 +273,7 @@ def test_countdown_is_verified_on_the_host(tmp_path):
     (("--config.search.top_p=0.0",), "search.top_p is 0.0: give a share"),
     (("--config.search.beam_candidates=0",), "search.beam_candidates is 0"),
     (("--config.evaluate.search_answer=votes",), "use 'best' or 'vote'"),
+    (("--config.collect.final_problems=-1",), "collect.final_problems is -1"),
     (("--config.prm.extra_layers=1",), "prm.extra_layers is 1"),
     (("--config.sft.demonstrations=0",), "sft.demonstrations is 0"),
   ],

@@ -6,7 +6,7 @@ import types
 import numpy as np
 import pytest
 
-from reasoning_rl.pipelines import config_file, measure, search
+from reasoning_rl.pipelines import config_file, measure, methods, search
 from reasoning_rl.pipelines import experiment as experiment_lib
 from reasoning_rl.search import extract
 
@@ -89,6 +89,14 @@ def test_a_search_answers_by_its_best_solution_or_by_vote(
     experiment, problems, [piece], "last", False, votes
   )
   np.testing.assert_array_equal(values, [*expected, 0])
+
+
+def test_equal_samples_vote_each_and_other_searches_by_probability():
+  found = {name: methods.votes("vote", name) for name in methods.METHODS}
+  samples = {name for name, votes in found.items() if votes == "samples"}
+  assert samples == {"independent", "rebase", "particles"}
+  assert {found[name] for name in found.keys() - samples} == {"different"}
+  assert not any(methods.votes("best", name) for name in methods.METHODS)
 
 
 def test_where_the_goal_is_visible_any_right_solution_counts(experiment):
